@@ -1,0 +1,25 @@
+"""Registries of mmdetr, children of mmengine's; each imports its components when first asked."""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
+from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
+from mmengine.registry import Registry
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, locations=['mmdetr.models'])
+# Assigners and match costs: swapped by config, but without parameters of their own.
+TASK_UTILS = Registry('task util', parent=MMENGINE_TASK_UTILS, locations=['mmdetr.models'])
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, locations=['mmdetr.datasets'])
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, locations=['mmdetr.datasets.transforms']
+)
+METRICS = Registry('metric', parent=MMENGINE_METRICS, locations=['mmdetr.evaluation'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, locations=['mmdetr.engine.hooks'])
+RUNNERS = Registry('runner', parent=MMENGINE_RUNNERS, locations=['mmdetr.engine.runner'])
+VISUALIZERS = Registry(
+    'visualizer', parent=MMENGINE_VISUALIZERS, locations=['mmdetr.visualization']
+)

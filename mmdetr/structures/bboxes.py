@@ -1,0 +1,47 @@
+"""Box arithmetic that broadcasts over any leading dimensions.
+
+torchvision.ops has the pairwise forms for one image; the criterion needs all images and decoder
+layers in one product.
+"""
+
+import torch
+from torch import Tensor
+
+
+def cxcywh_to_xyxy(bboxes_cxcywh: Tensor) -> Tensor:
+    """[..., 4] centre, width, height -> [..., 4] left, top, right, bottom, in the same units."""
+    centre, size = bboxes_cxcywh.split(2, dim=-1)
+    half = 0.5 * size
+    return torch.cat((centre - half, centre + half), dim=-1)
+
+
+def xyxy_to_cxcywh(bboxes_xyxy: Tensor) -> Tensor:
+    """[..., 4] left, top, right, bottom -> [..., 4] centre, width, height, in the same units."""
+    top_left, bottom_right = bboxes_xyxy.split(2, dim=-1)
+    return torch.cat((0.5 * (top_left + bottom_right), bottom_right - top_left), dim=-1)
+
+
+def generalized_iou(bboxes1_xyxy: Tensor, bboxes2_xyxy: Tensor, eps: float = 1e-12) -> Tensor:
+    """Generalised intersection over union of boxes that broadcast against each other.
+
+    Args:
+        bboxes1_xyxy: [..., 4]; insert a dimension of size 1 to get all pairs.
+        bboxes2_xyxy: [..., 4], broadcastable with the first.
+        eps: Floor of both denominators, so that two empty boxes give a finite value.
+
+    Returns:
+        [...] in -1..1.
+
+    Source: Rezatofighi et al., Generalized Intersection over Union, algorithm 1; DETR appendix A.2.
+    """
+    area1 = (bboxes1_xyxy[..., 2:] - bboxes1_xyxy[..., :2]).prod(-1)
+    area2 = (bboxes2_xyxy[..., 2:] - bboxes2_xyxy[..., :2]).prod(-1)
+    top_left = torch.maximum(bboxes1_xyxy[..., :2], bboxes2_xyxy[..., :2])
+    bottom_right = torch.minimum(bboxes1_xyxy[..., 2:], bboxes2_xyxy[..., 2:])
+    intersection = (bottom_right - top_left).clamp(min=0).prod(-1)
+    union = (area1 + area2 - intersection).clamp(min=eps)
+
+    hull_top_left = torch.minimum(bboxes1_xyxy[..., :2], bboxes2_xyxy[..., :2])
+    hull_bottom_right = torch.maximum(bboxes1_xyxy[..., 2:], bboxes2_xyxy[..., 2:])
+    hull = (hull_bottom_right - hull_top_left).prod(-1).clamp(min=eps)
+    return intersection / union - (hull - union) / hull

@@ -1,0 +1,40 @@
+"""What travels beside an image through the pipeline, the model and the metric."""
+
+from mmengine.structures import BaseDataElement, InstanceData
+
+
+class DetDataSample(BaseDataElement):
+    """Annotations, predictions and meta information of one image.
+
+    ``gt_instances`` holds ``bboxes`` [M, 4] (absolute xyxy in the frame of the network input)
+    and ``labels`` [M] (0..K-1). ``pred_instances`` holds ``bboxes`` [N, 4] (absolute xyxy in the
+    frame of the original image), ``scores`` [N] and ``labels`` [N].
+
+    Meta information (``metainfo``): ``img_id``, ``img_path``, ``ori_shape`` (h, w) of the original
+    image, ``img_shape`` (h, w) of the network input before padding, ``scale_factor`` (w, h), and
+    ``flip``, ``flip_direction`` where a flip transform ran.
+    """
+
+    @property
+    def gt_instances(self) -> InstanceData:
+        return self._gt_instances
+
+    @gt_instances.setter
+    def gt_instances(self, value: InstanceData) -> None:
+        self.set_field(value, '_gt_instances', dtype=InstanceData)
+
+    @gt_instances.deleter
+    def gt_instances(self) -> None:
+        del self._gt_instances
+
+    @property
+    def pred_instances(self) -> InstanceData:
+        return self._pred_instances
+
+    @pred_instances.setter
+    def pred_instances(self, value: InstanceData) -> None:
+        self.set_field(value, '_pred_instances', dtype=InstanceData)
+
+    @pred_instances.deleter
+    def pred_instances(self) -> None:
+        del self._pred_instances

@@ -1,0 +1,65 @@
+"""Installs mmdetr. Needs neither torch nor a compiler."""
+
+import re
+import sysconfig
+from importlib.metadata import distributions
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def read_requirements(name: str) -> list[str]:
+    """Requirement lines of requirements/NAME.txt, included files resolved."""
+    requirements = []
+    for line in (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines():
+        line = line.split('#')[0].strip()
+        if line.startswith('-r '):
+            requirements += read_requirements(line[3:].removesuffix('.txt'))
+        elif line:
+            requirements.append(line)
+    return requirements
+
+
+def has_full_mmcv() -> bool:
+    """Whether the target environment holds mmcv with compiled operators.
+
+    mmcv and mmcv-lite are the same import package, so installing one over the other breaks it. An
+    isolated build does not see the environment on its path, hence the look at its folders.
+    """
+    folders = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib')}
+    found = distributions(path=[folder for folder in folders if folder])
+    return any((dist.metadata['Name'] or '').lower() == 'mmcv' for dist in found)
+
+
+def runtime_requirements() -> list[str]:
+    requirements = read_requirements('runtime')
+    if has_full_mmcv():
+        return [line for line in requirements if not line.startswith('mmcv-lite')]
+    return requirements
+
+
+version = re.search(r"__version__ = '(.+)'", (ROOT / 'mmdetr/version.py').read_text())
+assert version is not None, 'mmdetr/version.py states no __version__'
+
+setup(
+    name='mmdetr',
+    version=version[1],
+    description='DETR as an MMDetection-style codebase, without compiled operators',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['mmdetr', 'mmdetr.*']),
+    python_requires='>=3.10',
+    install_requires=runtime_requirements(),
+    extras_require={
+        'optional': read_requirements('optional'),
+        'tests': read_requirements('tests'),
+    },
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+)
