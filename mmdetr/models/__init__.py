@@ -1,0 +1,28 @@
+from .assigners import BBoxL1Cost, ClassificationCost, GIoUCost, HungarianAssigner
+from .backbones import ResNet
+from .data_preprocessor import DetDataPreprocessor
+from .detectors import DETR
+from .heads import DETRHead
+from .layers import LearnedPositionalEncoding, SinePositionalEncoding
+from .losses import CrossEntropyLoss, GIoULoss, L1Loss, SetCriterion
+from .necks import InputProjection
+from .transformers import DETRTransformer
+
+__all__ = [
+    'DETR',
+    'BBoxL1Cost',
+    'ClassificationCost',
+    'CrossEntropyLoss',
+    'DETRHead',
+    'DETRTransformer',
+    'DetDataPreprocessor',
+    'GIoUCost',
+    'GIoULoss',
+    'HungarianAssigner',
+    'InputProjection',
+    'L1Loss',
+    'LearnedPositionalEncoding',
+    'ResNet',
+    'SetCriterion',
+    'SinePositionalEncoding',
+]

@@ -1,0 +1,4 @@
+from .hungarian_assigner import Assignment, HungarianAssigner
+from .match_costs import BBoxL1Cost, ClassificationCost, GIoUCost
+
+__all__ = ['Assignment', 'BBoxL1Cost', 'ClassificationCost', 'GIoUCost', 'HungarianAssigner']

@@ -1,0 +1,145 @@
+"""torchvision's ResNet with frozen batch norm.
+
+Legend: B images, H W input size.
+"""
+
+from collections.abc import Sequence
+
+import torchvision
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from mmdetr.registry import MODELS
+
+
+@MODELS.register_module()
+class ResNet(BaseModule):
+    """ResNet feature extractor.
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        dilation: DC5: the last stage keeps its input's resolution (stride 16) and dilates its
+            convolutions instead. By torchvision's rule, as in the authors' code, the first block
+            of the stage keeps dilation 1; not defined for depth 18 and 34.
+        frozen_stages: -1 trains everything; 0 freezes the stem, i the stem and stages 1..i.
+        norm_frozen: Batch norm with fixed statistics and scale. False trains it, which a backbone
+            without pretrained weights needs.
+        out_indices: Stages to return, counted from 0; later stages are not built.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` with a path, a URL or
+            ``torchvision://resnet50``. The file may hold a bare ResNet or any checkpoint whose
+            ``backbone.`` part is one.
+
+    Attributes:
+        out_channels: Channels of each returned feature map.
+
+    Source: paper section 4 "technical details" and table 1 (DC5); He et al., Deep Residual
+        Learning.
+    """
+
+    def __init__(
+        self,
+        depth: int = 50,
+        dilation: bool = False,
+        frozen_stages: int = 1,
+        norm_frozen: bool = True,
+        out_indices: Sequence[int] = (3,),
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self._check(depth, dilation, frozen_stages, out_indices)
+        self.frozen_stages = frozen_stages
+        self.out_indices = tuple(out_indices)
+        resnet = getattr(torchvision.models, f'resnet{depth}')(
+            weights=None,
+            norm_layer=FrozenBatchNorm2d if norm_frozen else nn.BatchNorm2d,
+            replace_stride_with_dilation=(False, False, dilation),
+        )
+        self.conv1, self.bn1 = resnet.conv1, resnet.bn1
+        self.relu, self.maxpool = resnet.relu, resnet.maxpool
+        self.stage_names = [f'layer{i + 1}' for i in range(max(out_indices) + 1)]
+        for name in self.stage_names:
+            self.add_module(name, getattr(resnet, name))
+        first_width = resnet.layer1[-1].conv1.in_channels
+        self.out_channels = tuple(first_width * 2**i for i in self.out_indices)
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+
+    @staticmethod
+    def _check(depth: int, dilation: bool, frozen_stages: int, out_indices: Sequence[int]) -> None:
+        if depth not in (18, 34, 50, 101):
+            raise ValueError(f'ResNet depth must be 18, 34, 50 or 101, not {depth}')
+        if dilation and depth < 50:
+            raise ValueError(f'ResNet-{depth} has no dilated form: set dilation=False or depth=50')
+        if not -1 <= frozen_stages <= 4:
+            raise ValueError(f'frozen_stages must be in -1..4, not {frozen_stages}')
+        if not out_indices or not all(0 <= i <= 3 for i in out_indices):
+            raise ValueError(f'out_indices must name stages 0..3, not {out_indices}')
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        stages = [getattr(self, name) for name in self.stage_names[: self.frozen_stages]]
+        return [self.conv1, self.bn1, *stages]
+
+    def train(self, mode: bool = True) -> 'ResNet':
+        """Frozen stages stay in eval mode, so that a trainable batch norm keeps its statistics."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Load the pretrained weights that ``init_cfg`` names.
+
+        Raises:
+            FileNotFoundError: The file is missing.
+            ValueError: ``init_cfg`` is of another type, or the file holds no matching ResNet.
+        """
+        if self.init_cfg is None or self.is_init:
+            return
+        if self.init_cfg.get('type') != 'Pretrained':
+            raise ValueError(f"ResNet: init_cfg type must be 'Pretrained', not {self.init_cfg}")
+        load_pretrained(self, self.init_cfg['checkpoint'])
+        self._is_init = True
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """[B, 3, H, W] -> feature maps of ``out_indices``, stage i at stride 4 * 2**i."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(inputs))))
+        outputs = []
+        for i, name in enumerate(self.stage_names):
+            x = getattr(self, name)(x)
+            if i in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+
+def load_pretrained(backbone: ResNet, source: str) -> None:
+    """Fill ``backbone`` from the ResNet in a checkpoint file; classifier and later stages ignored.
+
+    Raises:
+        ValueError: A tensor of the backbone is missing from the file or has another shape.
+    """
+    from mmdetr.checkpoint import load_file
+
+    checkpoint = load_file(source)
+    state_dict = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    for prefix in ('backbone.0.body.', 'backbone.'):
+        if any(key.startswith(prefix) for key in state_dict):
+            state_dict = {
+                key.removeprefix(prefix): value
+                for key, value in state_dict.items()
+                if key.startswith(prefix)
+            }
+            break
+    own = backbone.state_dict()
+    wanted = [key for key in own if not key.endswith('num_batches_tracked')]
+    wrong = [k for k in wanted if k not in state_dict or state_dict[k].shape != own[k].shape]
+    if wrong:
+        raise ValueError(
+            f'{source}: no ResNet that fits: {len(wrong)} of {len(wanted)} tensors are missing or '
+            f'differ in shape, first {wrong[0]}. Check depth and init_cfg of the backbone.'
+        )
+    backbone.load_state_dict({key: state_dict.get(key, own[key]) for key in own})
+    print_log(f'ResNet: {len(wanted)} tensors loaded from {source}', logger='current')

@@ -1,0 +1,86 @@
+"""From a list of images to one normalised, padded batch.
+
+Legend: B images, H W size of the batch, h w size of one image.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from mmdetr.registry import MODELS
+
+
+@MODELS.register_module()
+class DetDataPreprocessor(BaseDataPreprocessor):
+    """Move a batch to the model's device, normalise it and pad it right and bottom.
+
+    Args:
+        mean: Mean of each channel of the model's input, in 0..255.
+        std: Standard deviation of each channel, in 0..255.
+        bgr_to_rgb: Reverse the channels first; the pipelines deliver BGR as mmcv does.
+        pad_size_divisor: H and W are rounded up to multiples of this number.
+
+    Source: paper appendix A.4 (ImageNet normalisation). Padding is zero after normalisation.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        bgr_to_rgb: bool = True,
+        pad_size_divisor: int = 1,
+    ) -> None:
+        super().__init__()
+        self.bgr_to_rgb = bgr_to_rgb
+        self.pad_size_divisor = pad_size_divisor
+        # Not persistent: a constant of the config, no part of the weights.
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Collate ``inputs`` into one tensor.
+
+        Args:
+            data: ``inputs``: B images, uint8 or float [3, h, w] (a list, or one tensor
+                [B, 3, H, W]); ``data_samples``: B data samples or None.
+            training: Not used; part of mmengine's interface.
+
+        Returns:
+            ``inputs`` float32 [B, 3, H, W]; ``padding_mask`` bool [B, H, W], True on padding, or
+            None when nothing is padded; ``data_samples`` as given, with ``img_shape`` (h, w) set.
+        """
+        data = self.cast_data(data)
+        images = list(data['inputs'])
+        data_samples = data.get('data_samples')
+        sizes = [tuple(image.shape[-2:]) for image in images]
+        batch_size = tuple(self._round_up(max(side)) for side in zip(*sizes, strict=True))
+
+        inputs = images[0].new_zeros((len(images), 3, *batch_size), dtype=self.mean.dtype)
+        for image, canvas, (height, width) in zip(images, inputs, sizes, strict=True):
+            canvas[:, :height, :width] = self._normalize(image)
+
+        for data_sample, size in zip(data_samples or [], sizes, strict=False):
+            data_sample.set_metainfo(dict(img_shape=size))
+        return dict(
+            inputs=inputs,
+            padding_mask=self._padding_mask(sizes, batch_size),
+            data_samples=data_samples,
+        )
+
+    def _normalize(self, image: Tensor) -> Tensor:
+        if self.bgr_to_rgb:
+            image = image.flip(0)
+        return (image - self.mean) / self.std
+
+    def _round_up(self, side: int) -> int:
+        return -(-side // self.pad_size_divisor) * self.pad_size_divisor
+
+    def _padding_mask(self, sizes: list, batch_size: tuple) -> Tensor | None:
+        if all(size == batch_size for size in sizes):
+            return None
+        padding_mask = torch.ones((len(sizes), *batch_size), dtype=torch.bool, device=self.device)
+        for mask, (height, width) in zip(padding_mask, sizes, strict=True):
+            mask[:height, :width] = False
+        return padding_mask

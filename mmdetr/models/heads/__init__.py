@@ -1,0 +1,4 @@
+from .detr_head import DETRHead
+from .postprocess import postprocess
+
+__all__ = ['DETRHead', 'postprocess']

@@ -1,0 +1,32 @@
+"""The 1x1 convolution between backbone and transformer.
+
+Legend: B images, C backbone channels, D embedding width, h w feature size.
+"""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmdetr.registry import MODELS
+
+
+@MODELS.register_module()
+class InputProjection(BaseModule):
+    """Reduce the last feature map to the width of the transformer.
+
+    Args:
+        in_channels: C; the detector passes that of the backbone.
+        out_channels: D.
+
+    Source: paper section 3.2. PyTorch's default initialisation, as in the authors' code.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int = 256) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.projection = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Feature maps of the backbone, the last one [B, C, h, w] -> [B, D, h, w]."""
+        return self.projection(features[-1])

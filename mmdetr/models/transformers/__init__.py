@@ -1,0 +1,3 @@
+from .detr_transformer import DETRTransformer
+
+__all__ = ['DETRTransformer']
