@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from mmdetr.evaluation.coco_annotations import ScoredObject, read_annotations
+
+GOOD = dict(
+    images=[dict(id=4), dict(id='four')],
+    categories=[dict(id=9, name='late'), dict(id=2, name='early')],
+    annotations=[
+        dict(id=0, image_id=4, category_id=9, bbox=[1, 2, 3, 4], area=7.5, iscrowd=1),
+        dict(id=1, image_id='four', category_id=2, bbox=[1, 2, 3, 4]),
+    ],
+)
+
+
+def write(tmp_path, content):
+    path = tmp_path / 'ann.json'
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_reads_what_scoring_needs(tmp_path):
+    annotations = read_annotations(write(tmp_path, GOOD))
+    assert annotations.img_ids == {4, 'four'}
+    assert list(annotations.categories.items()) == [(2, 'early'), (9, 'late')]
+    # Area and crowd flag are often left out of files made by hand.
+    assert annotations.objects == [
+        ScoredObject(4, 9, [1, 2, 3, 4], 7.5, 1),
+        ScoredObject('four', 2, [1, 2, 3, 4], 12, 0),
+    ]
+
+
+def test_hidden_annotations(tmp_path):
+    path = write(tmp_path, {key: GOOD[key] for key in ('images', 'categories')})
+    assert read_annotations(path, with_objects=False).objects == []
+    with pytest.raises(ValueError, match=r'ann\.json .* has no annotations'):
+        read_annotations(path)
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'gone\.json'):
+        read_annotations(tmp_path / 'gone.json')
+    with pytest.raises(ValueError, match=r'ann\.json is no valid JSON.*line 1'):
+        read_annotations(write(tmp_path, '{"images": ['))
+    with pytest.raises(ValueError, match=r'ann\.json .* no images, categories, annotations'):
+        read_annotations(write(tmp_path, [1]))
+    with pytest.raises(ValueError, match=r"ann\.json: .* lacks 'name'"):
+        read_annotations(write(tmp_path, GOOD | dict(categories=[dict(id=1)])))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(bbox=[1, 2, 3]), 'annotation id 5 needs'),
+        (dict(bbox=None), 'annotation id 5 needs'),
+        (dict(area='large'), 'annotation id 5 needs'),
+        (dict(bbox=[1, 2, 3, float('nan')]), 'annotation id 5 has a non-finite'),
+    ],
+)
+def test_incomplete_annotations_are_named(tmp_path, change, message):
+    annotation = dict(id=5, image_id=4, category_id=9, bbox=[1, 2, 3, 4]) | change
+    with pytest.raises(ValueError, match=rf'ann\.json: {message}'):
+        read_annotations(write(tmp_path, GOOD | dict(annotations=[annotation])))
+
+
+def test_missing_key_is_named(tmp_path):
+    annotation = dict(id=5, image_id=4, bbox=[1, 2, 3, 4])
+    with pytest.raises(ValueError, match=r"id 5 needs .*KeyError: 'category_id'"):
+        read_annotations(write(tmp_path, GOOD | dict(annotations=[annotation])))
