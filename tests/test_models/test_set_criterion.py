@@ -1,0 +1,135 @@
+"""The criterion against arithmetic by hand."""
+
+import math
+import re
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.structures import InstanceData
+
+from mmdetr.models import SetCriterion
+from mmdetr.structures import DetDataSample, SetPrediction
+
+K, N = 2, 3
+
+
+def build(**kwargs) -> SetCriterion:
+    cfg = dict(
+        num_classes=K,
+        assigner=dict(
+            type='HungarianAssigner',
+            match_costs=dict(
+                cls=dict(type='ClassificationCost'),
+                bbox=dict(type='BBoxL1Cost'),
+                giou=dict(type='GIoUCost'),
+            ),
+        ),
+        loss_cls=dict(type='CrossEntropyLoss'),
+        loss_bbox=dict(type='L1Loss'),
+        loss_giou=dict(type='GIoULoss'),
+    )
+    return SetCriterion(**{**cfg, **kwargs})
+
+
+def sample(bboxes: list, labels: list, img_id: int = 7) -> DetDataSample:
+    """An image of 10 x 20 (h x w) pixels."""
+    result = DetDataSample(metainfo=dict(img_shape=(10, 20), img_id=img_id))
+    result.gt_instances = InstanceData(
+        bboxes=torch.tensor(bboxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels, dtype=torch.int64),
+    )
+    return result
+
+
+def predict(bboxes: list, logits: list) -> SetPrediction:
+    """One layer, one image."""
+    return SetPrediction(
+        torch.tensor(logits, dtype=torch.float32)[None, None].requires_grad_(),
+        torch.tensor(bboxes, dtype=torch.float32)[None, None].requires_grad_(),
+    )
+
+
+def test_by_hand():
+    # One object: x 4..8, y 1..5 of a 20 x 10 image -> centre (0.3, 0.3), size (0.2, 0.4).
+    prediction = predict(
+        bboxes=[[0.9, 0.9, 0.1, 0.1], [0.3, 0.3, 0.4, 0.4], [0.9, 0.1, 0.1, 0.1]],
+        logits=[[0, 0, 0], [2, 0, 0], [0, 0, 1]],
+    )
+    losses = build()(prediction, [sample([[4, 1, 8, 5]], [0])])
+
+    matched = math.log(math.e**2 + 2) - 2
+    first = math.log(3)
+    third = math.log(2 + math.e) - 1
+    expected = (matched + 0.1 * first + 0.1 * third) / (1 + 0.1 + 0.1)
+    assert losses['loss_cls'].item() == pytest.approx(expected, rel=1e-6)
+    assert losses['loss_bbox'].item() == pytest.approx(5 * 0.2, rel=1e-5)
+    # Twice as wide with the same centre: IoU 1/2, the hull is the union.
+    assert losses['loss_giou'].item() == pytest.approx(2 * (1 - 0.5), rel=1e-5)
+    assert losses['class_error'].item() == 0
+    # The first query has a tie that argmax gives to class 0, so two objects are predicted.
+    assert losses['cardinality_error'].item() == 1
+
+
+def test_auxiliary_layers_are_losses_of_their_own():
+    one = predict([[0.5, 0.5, 0.2, 0.2]] * N, [[1, 0, 0]] * N)
+    other = predict([[0.2, 0.5, 0.4, 0.2]] * N, [[0, 1, 0]] * N)
+    both = SetPrediction(
+        torch.cat((one.logits, other.logits)), torch.cat((one.bboxes, other.bboxes))
+    )
+    samples = [sample([[4, 1, 8, 5], [0, 0, 20, 10]], [0, 1])]
+    criterion = build()
+    losses = criterion(both, samples)
+    for name in ('loss_cls', 'loss_bbox', 'loss_giou'):
+        torch.testing.assert_close(losses[f'd0.{name}'], criterion(one, samples)[name])
+        torch.testing.assert_close(losses[name], criterion(other, samples)[name])
+
+
+def test_images_without_objects_give_gradients():
+    prediction = predict([[0.5, 0.5, 0.2, 0.2]] * N, [[1, 0, 0]] * N)
+    losses = build()(prediction, [sample([], [])])
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    assert losses['loss_cls'].item() == pytest.approx(math.log(math.e + 2), rel=1e-6)
+    assert losses['loss_bbox'].item() == losses['loss_giou'].item() == 0
+    assert losses['cardinality_error'].item() == N
+    assert prediction.logits.grad.abs().sum() > 0
+    assert prediction.bboxes.grad.abs().sum() == 0
+
+
+def test_dropped_losses_are_absent():
+    prediction = predict([[0.5, 0.5, 0.2, 0.2]] * N, [[1, 0, 0]] * N)
+    losses = build(loss_giou=None)(prediction, [sample([[4, 1, 8, 5]], [0])])
+    assert set(losses) == {'loss_cls', 'loss_bbox', 'class_error', 'cardinality_error'}
+
+
+def test_half_precision_predictions_give_float32_losses():
+    prediction = predict([[0.5, 0.5, 0.2, 0.2]] * N, [[1, 0, 0]] * N)
+    half = SetPrediction(prediction.logits.bfloat16(), prediction.bboxes.bfloat16())
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = build()(half, [sample([[4, 1, 8, 5]], [0])])
+    assert all(value.dtype == torch.float32 for value in losses.values())
+
+
+def test_non_finite_prediction_names_the_image():
+    prediction = predict([[0.5, 0.5, float('nan'), 0.2]] * N, [[1, 0, 0]] * N)
+    with pytest.raises(FloatingPointError, match=r'\[7\]'):
+        build()(prediction, [sample([], [])])
+
+
+@pytest.mark.parametrize('label', [K, -1])
+def test_label_out_of_range_names_the_image(label):
+    prediction = predict([[0.5, 0.5, 0.2, 0.2]] * N, [[1, 0, 0]] * N)
+    with pytest.raises(ValueError, match=rf'image 7 .*\[{label}\].*num_classes'):
+        build()(prediction, [sample([[4, 1, 8, 5]], [label])])
+
+
+def test_surplus_objects_are_counted_not_repeated(capsys):
+    MMLogger.get_instance('surplus')  # becomes the current logger
+    prediction = predict([[0.5, 0.5, 0.2, 0.2]] * N, [[1, 0, 0]] * N)
+    criterion = build()
+    crowded = [sample([[4, 1, 8, 5]] * (N + 1), [0] * (N + 1))]
+    for _ in range(12):
+        losses = criterion(prediction, crowded)
+    assert losses['loss_bbox'].isfinite()
+    counts = re.findall(r'(\d+) training images so far had more', capsys.readouterr().out)
+    assert counts == ['1', '10']
