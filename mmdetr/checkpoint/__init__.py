@@ -1,3 +1,28 @@
-from .io import CheckpointError, load_file, save_file
+"""Checkpoints: safe reading and writing, and every published DETR format in and out."""
 
-__all__ = ['CheckpointError', 'load_file', 'save_file']
+from .class_head import match_classes
+from .convert import class_names, convert
+from .io import CheckpointError, load_file, save_file
+from .key_maps import from_mmdetr, recognise, to_mmdetr
+from .load import load_checkpoint
+from .report import LoadReport
+from .source import Source, read_source
+from .variant import Variant, guess_variant
+
+__all__ = [
+    'CheckpointError',
+    'LoadReport',
+    'Source',
+    'Variant',
+    'class_names',
+    'convert',
+    'from_mmdetr',
+    'guess_variant',
+    'load_checkpoint',
+    'load_file',
+    'match_classes',
+    'read_source',
+    'recognise',
+    'save_file',
+    'to_mmdetr',
+]

@@ -1,0 +1,123 @@
+"""Which row of a checkpoint's class head belongs to which class of a model.
+
+The last row of every head is no-object; here only the rows of classes are counted.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_ROWS_BY_ID
+
+Names = tuple[str | None, ...]
+
+_PANOPTIC_ROWS = 250
+
+
+class ClassMatch(NamedTuple):
+    """The rows to copy.
+
+    Attributes:
+        rows: Pairs (row of the model, row of the file).
+        new: Names (or numbers) of the model's classes that the file has no row for.
+        text: How they were matched, for people.
+    """
+
+    rows: list[tuple[int, int]]
+    new: list[str]
+    text: str
+
+
+def clean_names(names: Sequence[str | None] | None) -> Names | None:
+    """Class names with None for placeholders (``N/A``, ``LABEL_7``); None when nothing is left."""
+    if names is None:
+        return None
+    cleaned = tuple(
+        None if n is None or re.fullmatch(r'(?i)n/?a|label_\d+|', n.strip()) else n for n in names
+    )
+    return cleaned if any(cleaned) else None
+
+
+def coco_names(num_classes: int) -> Names | None:
+    """Names of COCO heads by their size: 91 category ids, 80 classes, 250 panoptic category ids.
+
+    Panoptic ids go on where the things' end, so those heads share their first 91 rows.
+    """
+    if num_classes == len(COCO_CLASSES):
+        return COCO_CLASSES
+    if num_classes == len(COCO_ROWS_BY_ID):
+        return COCO_ROWS_BY_ID
+    if num_classes == _PANOPTIC_ROWS:
+        return COCO_ROWS_BY_ID + (None,) * (_PANOPTIC_ROWS - len(COCO_ROWS_BY_ID))
+    return None
+
+
+def dataset_meta(names: Sequence[str | None]) -> dict[str, tuple]:
+    """The ``dataset_meta`` of a checkpoint whose class rows have these names."""
+    meta: dict[str, tuple] = {'classes': tuple(name or 'N/A' for name in names)}
+    if tuple(names) == COCO_CLASSES:
+        meta['cat_ids'] = COCO_CATEGORY_IDS
+    elif tuple(names[: len(COCO_ROWS_BY_ID)]) == COCO_ROWS_BY_ID:
+        meta['cat_ids'] = tuple(range(len(names)))
+    return meta
+
+
+def match_classes(
+    source: Names | None, target: Names | None, num_source: int, num_target: int
+) -> ClassMatch:
+    """Find the file's row for each class of a model.
+
+    Heads of one size are copied row by row unless their names contradict each other; else rows are
+    matched by name, letter case and separators aside. Unknown names are COCO's where the size of
+    the head is one of COCO's, which the text of the result says.
+
+    Args:
+        source: Class names of the file, if it has them.
+        target: Class names of the model, if known.
+        num_source: Classes of the file's head.
+        num_target: Classes of the model's head.
+    """
+    remarks = []
+    if source is None or len(source) != num_source:
+        source = coco_names(num_source)
+        remarks.append(f'the file does not name its {num_source} classes')
+        remarks[-1] += ', taken as COCO' if source else ''
+    if target is not None and len(target) != num_target:
+        target = None
+    if num_source == num_target and not _contradict(source, target):
+        return _result([(i, i) for i in range(num_target)], [], 'all rows as they are', remarks)
+    if target is None:
+        target = coco_names(num_target)
+        remarks.append(f'the {num_target} classes of the model are not named')
+        remarks[-1] += ', taken as COCO' if target else ''
+    if source is None or target is None:
+        new = [str(i) for i in range(num_target)]
+        return _result([], new, 'no names to match by', remarks)
+    row_of = {_plain(name): i for i, name in enumerate(source) if name is not None}
+    rows, new = [], []
+    for i, name in enumerate(target):
+        row = None if name is None else row_of.get(_plain(name))
+        if row is None:
+            new.append(name or str(i))
+        else:
+            rows.append((i, row))
+    return _result(rows, new, f'{len(rows)} of {num_target} classes by name', remarks)
+
+
+def _result(
+    rows: list[tuple[int, int]], new: list[str], how: str, remarks: list[str]
+) -> ClassMatch:
+    return ClassMatch(rows, new, f'{how} ({"; ".join(remarks)})' if remarks else how)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r'[\s_-]+', ' ', name).strip().casefold()
+
+
+def _contradict(source: Names | None, target: Names | None) -> bool:
+    if source is None or target is None:
+        return False
+    return any(
+        a is not None and b is not None and _plain(a) != _plain(b)
+        for a, b in zip(source, target, strict=True)
+    )
