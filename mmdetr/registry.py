@@ -8,6 +8,7 @@ from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
+from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, locations=['mmdetr.models'])
@@ -22,4 +23,7 @@ HOOKS = Registry('hook', parent=MMENGINE_HOOKS, locations=['mmdetr.engine.hooks'
 RUNNERS = Registry('runner', parent=MMENGINE_RUNNERS, locations=['mmdetr.engine.runner'])
 VISUALIZERS = Registry(
     'visualizer', parent=MMENGINE_VISUALIZERS, locations=['mmdetr.visualization']
+)
+WEIGHT_INITIALIZERS = Registry(
+    'weight initializer', parent=MMENGINE_WEIGHT_INITIALIZERS, locations=['mmdetr.checkpoint']
 )

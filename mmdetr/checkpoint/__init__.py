@@ -2,6 +2,7 @@
 
 from .class_head import match_classes
 from .convert import class_names, convert
+from .initializer import PretrainedDetector
 from .io import CheckpointError, load_file, save_file
 from .key_maps import from_mmdetr, recognise, to_mmdetr
 from .load import load_checkpoint
@@ -12,6 +13,7 @@ from .variant import Variant, guess_variant
 __all__ = [
     'CheckpointError',
     'LoadReport',
+    'PretrainedDetector',
     'Source',
     'Variant',
     'class_names',
