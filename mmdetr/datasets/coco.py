@@ -1,0 +1,205 @@
+"""Detection data in COCO format."""
+
+import logging
+import os.path as osp
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+
+from mmdetr.registry import DATASETS
+
+from .base import DetDataset
+from .coco_json import CocoJson, read_coco_json
+from .transforms import UnreadableImageError
+
+# COCO states hundredths of a pixel, so a box at the border may pass it by that much.
+CLIP_TOLERANCE = 0.01
+IDS_SHOWN = 10
+
+
+@DATASETS.register_module()
+class CocoDataset(DetDataset):
+    """Images and boxes of a COCO annotation file.
+
+    Classes come from the file, ordered by category id, unless ``metainfo=dict(classes=...)`` names
+    them: then they take that order, and boxes of other classes are left out. Category ids may
+    have gaps; label i stands for ``metainfo['cat_ids'][i]``.
+
+    Boxes are clipped to their image. Those of zero size, outside the image or with a non-finite
+    coordinate are dropped. One warning counts both; ``dirty_boxes`` holds the image ids.
+
+    Crowd boxes get ``ignore_flag=1``. Images without objects stay, unless
+    ``filter_cfg=dict(filter_empty_gt=True)``; ``filter_cfg=dict(min_size=32)`` drops images with
+    a shorter side. In test mode no image is dropped.
+
+    An image that cannot be read is an error in test mode. In training another image, drawn with
+    ``np.random``, takes its place and a warning names it.
+
+    Args:
+        ann_file, metainfo, data_root, data_prefix, filter_cfg, indices, serialize_data, pipeline,
+            test_mode, lazy_init, max_refetch: Of mmengine's ``BaseDataset``; images lie in
+            ``data_prefix=dict(img='train2017/')``.
+        max_unreadable: So many different images may be unreadable before training stops with an
+            error that names them. Each worker process of a data loader counts for itself.
+
+    Raises:
+        FileNotFoundError: The annotation file does not exist.
+        ValueError: The annotation file is broken (see :func:`~.coco_json.read_coco_json`) or does
+            not know a class, or the filter leaves no image.
+        UnreadableImageError: An image cannot be read, in test mode.
+        RuntimeError: More than ``max_unreadable`` images cannot be read, in training.
+    """
+
+    def __init__(self, *args: Any, max_unreadable: int = 10, **kwargs: Any) -> None:
+        self.max_unreadable = max_unreadable
+        self.dirty_boxes: dict[str, list[int]] = {}
+        """Image ids of dropped and clipped boxes by reason, one entry per box."""
+        self._unreadable: dict[str, str] = {}
+        kwargs.setdefault('data_prefix', dict(img=''))
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        if not self.ann_file:
+            raise ValueError('CocoDataset needs ann_file, the path of a COCO annotation file')
+        if 'img' not in self.data_prefix:
+            raise ValueError(f"data_prefix of CocoDataset needs 'img', got {self.data_prefix}")
+        coco = read_coco_json(self.ann_file, need_annotations=not self.test_mode)
+        self._choose_classes(coco.categories)
+        data_list = [
+            dict(
+                img_id=image['id'],
+                img_path=osp.join(self.data_prefix['img'], image['file_name']),
+                width=image['width'],
+                height=image['height'],
+                instances=[],
+            )
+            for image in coco.images
+        ]
+        self._add_instances(data_list, coco)
+        self._warn_of_dirty_boxes()
+        return data_list
+
+    def filter_data(self) -> list[dict]:
+        options = dict(self.filter_cfg or {})
+        filter_empty_gt = options.pop('filter_empty_gt', False)
+        min_size = options.pop('min_size', 0)
+        if options:
+            raise ValueError(
+                f'filter_cfg knows filter_empty_gt and min_size, not {sorted(options)}'
+            )
+        if self.test_mode:
+            return self.data_list
+        kept = [
+            info
+            for info in self.data_list
+            if min(info['width'], info['height']) >= min_size
+            and not (filter_empty_gt and all(each['ignore_flag'] for each in info['instances']))
+        ]
+        if not kept:
+            raise ValueError(f'{self.ann_file}: filter_cfg={self.filter_cfg} leaves no image')
+        return kept
+
+    def prepare_data(self, idx: int) -> Any:
+        """Runs the pipeline; None in training where the image cannot be read."""
+        try:
+            return super().prepare_data(idx)
+        except UnreadableImageError as error:
+            if self.test_mode:
+                raise
+            self._note_unreadable(self.get_data_info(idx)['img_path'], str(error))
+            return None
+
+    def _choose_classes(self, categories: dict[int, str]) -> None:
+        cat_id_of = {name: cat_id for cat_id, name in categories.items()}
+        classes = self._metainfo.get('classes', list(cat_id_of))
+        if not isinstance(classes, (list, tuple)) or len(set(classes)) < len(classes):
+            raise ValueError(f'metainfo.classes must be a list of different names, got {classes!r}')
+        unknown = [name for name in classes if name not in cat_id_of]
+        if unknown:
+            raise ValueError(f'{self.ann_file} has no category {unknown}; it has {list(cat_id_of)}')
+        self._metainfo['classes'] = tuple(classes)
+        self._metainfo['cat_ids'] = tuple(cat_id_of[name] for name in classes)
+
+    def _add_instances(self, data_list: list[dict], coco: CocoJson) -> None:
+        cat_ids = np.array(self._metainfo['cat_ids'])
+        chosen = np.isin(coco.category_ids, cat_ids).nonzero()[0]
+        image_indices = coco.image_indices[chosen]
+        sizes = np.array([(info['width'], info['height']) for info in data_list])
+        bboxes, problems = clean_bboxes(coco.bboxes_xywh[chosen], sizes[image_indices])
+
+        image_ids = np.array([info['img_id'] for info in data_list])[image_indices]
+        self.dirty_boxes = {
+            reason: image_ids[where].tolist() for reason, where in problems.items() if where.any()
+        }
+        kept = ~(problems['non-finite'] | problems['zero size'] | problems['outside'])
+        label_of = {cat_id: label for label, cat_id in enumerate(cat_ids.tolist())}
+        columns = zip(
+            image_indices[kept].tolist(),
+            bboxes[kept].tolist(),
+            coco.category_ids[chosen][kept].tolist(),
+            coco.iscrowd[chosen][kept].tolist(),
+            strict=True,
+        )
+        for index, bbox, cat_id, iscrowd in columns:
+            data_list[index]['instances'].append(
+                dict(bbox=bbox, bbox_label=label_of[cat_id], ignore_flag=int(iscrowd))
+            )
+
+    def _warn_of_dirty_boxes(self) -> None:
+        if not self.dirty_boxes:
+            return
+        parts = []
+        for reason, image_ids in self.dirty_boxes.items():
+            different = list(dict.fromkeys(image_ids))
+            shown = ', '.join(map(str, different[:IDS_SHOWN]))
+            more = f' and {len(different) - IDS_SHOWN} more' if len(different) > IDS_SHOWN else ''
+            done = 'clipped' if reason == 'clipped' else f'dropped ({reason})'
+            parts.append(f'{len(image_ids)} {done} in image ids {shown}{more}')
+        print_log(f'{self.ann_file}: boxes {"; ".join(parts)}', 'current', logging.WARNING)
+
+    def _note_unreadable(self, path: str, message: str) -> None:
+        if path not in self._unreadable:
+            self._unreadable[path] = message
+            print_log(f'{message}; another image takes its place', 'current', logging.WARNING)
+        # A small dataset may have no readable image left before the limit is reached.
+        if len(self._unreadable) > min(self.max_unreadable, len(self) - 1):
+            raise RuntimeError(
+                f'{len(self._unreadable)} images cannot be read (max_unreadable='
+                f'{self.max_unreadable}); check data_root and data_prefix, or repair:\n'
+                + '\n'.join(self._unreadable.values())
+            )
+
+
+def clean_bboxes(
+    bboxes_xywh: np.ndarray, image_sizes: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Clips boxes to their images and finds those without use.
+
+    Args:
+        bboxes_xywh: [M, 4] left, top, width, height in pixels.
+        image_sizes: [M, 2] width and height of each box's image.
+
+    Returns:
+        [M, 4] clipped xyxy, and [M] bool masks by problem: ``non-finite``, ``zero size`` and
+        ``outside`` are to be dropped, ``clipped`` lost a part. A box has one problem at most.
+    """
+    # Values too large for arithmetic are non-finite or outside, and are reported as such.
+    with np.errstate(over='ignore', invalid='ignore'):
+        finite = np.isfinite(bboxes_xywh).all(axis=1)
+        top_left, size = bboxes_xywh[:, :2], bboxes_xywh[:, 2:]
+        bboxes = np.concatenate((top_left, top_left + size), axis=1)
+        clipped = bboxes.clip(0, np.tile(image_sizes, 2))
+        moved = (np.abs(clipped - bboxes) > CLIP_TOLERANCE).any(axis=1)
+    has_size = (size > 0).all(axis=1)
+    inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    # The pipeline works in float32, where a sliver may vanish.
+    single = clipped.astype(np.float32)
+    has_area = (single[:, 2:] > single[:, :2]).all(axis=1)
+    empty = ~has_size | (inside & ~has_area)
+    return clipped, {
+        'non-finite': ~finite,
+        'zero size': finite & empty,
+        'outside': finite & ~empty & ~inside,
+        'clipped': finite & ~empty & inside & moved,
+    }

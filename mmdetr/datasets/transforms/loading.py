@@ -1,0 +1,99 @@
+"""Reads image files and turns the dataset's instances into arrays."""
+
+import io
+
+import cv2
+import mmengine.fileio as fileio
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms import LoadAnnotations as MMCVLoadAnnotations
+from PIL import Image, ImageOps
+
+from mmdetr.registry import TRANSFORMS
+
+# Pillow's conversion to RGB clips these at 255, which leaves a white picture.
+DEEP_MODES = ('I', 'F')
+
+
+class UnreadableImageError(OSError):
+    """An image file that is missing, broken, or not the one that was annotated; names the file."""
+
+
+@TRANSFORMS.register_module()
+class LoadImageFromFile(BaseTransform):
+    """Loads ``img_path`` as the authors do, ``PIL.Image.open(f).convert('RGB')``, in BGR order.
+
+    mmcv's loader is not used because it differs in two ways: it paints grey images with alpha on
+    a coloured canvas, where the authors drop the alpha channel, and it always obeys the EXIF
+    orientation.
+
+    EXIF orientation: where the dataset states ``width`` and ``height``, the stored pixels are
+    taken as they are, as the authors do, unless only the rotated image has the stated size. Where
+    no size is stated (inference on one's own photograph) the image is turned upright.
+
+    Required keys: ``img_path``; ``width`` and ``height`` where known.
+    Added keys: ``img`` uint8 [h, w, 3] BGR, ``img_shape`` and ``ori_shape`` (h, w).
+
+    Args:
+        backend_args: Of mmengine's file backend, for images that are not local files.
+
+    Raises:
+        UnreadableImageError: The file is missing, broken, has more than 8 bits per channel, or
+            has another size than the annotation file states.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        path = results['img_path']
+        stated_size = (results['width'], results['height']) if 'width' in results else None
+        try:
+            content = fileio.get(path, backend_args=self.backend_args)
+            img = _decode(content, stated_size)
+        # Decoders raise whatever a broken file leads them into (SyntaxError, struct.error, ...).
+        except Exception as error:
+            raise UnreadableImageError(f'cannot read image {path}: {error}') from error
+        results['img'] = img
+        results['img_shape'] = results['ori_shape'] = img.shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'
+
+
+def _decode(content: bytes, stated_size: tuple[int, int] | None) -> np.ndarray:
+    """Image file content -> uint8 [h, w, 3] BGR; ``stated_size`` is (w, h)."""
+    with Image.open(io.BytesIO(content)) as image:
+        if image.size != stated_size:
+            stored_size = image.size
+            ImageOps.exif_transpose(image, in_place=True)
+            if stated_size is not None and image.size != stated_size:
+                raise ValueError(
+                    f'it is {stored_size[0]}x{stored_size[1]} pixels, but the annotation file '
+                    f'says {stated_size[0]}x{stated_size[1]}'
+                )
+        if image.mode.startswith(DEEP_MODES):
+            raise ValueError(
+                f'mode {image.mode} has more than 8 bits per channel; '
+                'convert it to an 8-bit image first'
+            )
+        return cv2.cvtColor(np.asarray(image.convert('RGB')), cv2.COLOR_RGB2BGR)
+
+
+@TRANSFORMS.register_module()
+class LoadAnnotations(MMCVLoadAnnotations):
+    """mmcv's ``LoadAnnotations`` without the boxes that are not to be trained on.
+
+    Crowd boxes (``ignore_flag=1``) give no ground truth: a set loss has no way to ignore a region.
+
+    Required keys: ``instances``, left as it is.
+    Added keys: ``gt_bboxes`` float32 [M, 4] absolute xyxy, ``gt_bboxes_labels`` int64 [M].
+    """
+
+    def transform(self, results: dict) -> dict:
+        instances = results['instances']
+        results['instances'] = [each for each in instances if not each['ignore_flag']]
+        results = super().transform(results)
+        results['instances'] = instances
+        return results

@@ -1,0 +1,85 @@
+"""The authors' image size rule and filter, on which published weights rely."""
+
+import mmcv
+import numpy as np
+from mmcv.transforms import Resize as MMCVResize
+
+from mmdetr.registry import TRANSFORMS
+
+
+def short_side_size(size: tuple[int, int], short: int, longest: int | None) -> tuple[int, int]:
+    """Size that brings the short side to ``short`` and keeps the long one within ``longest``.
+
+    Args:
+        size: (w, h), in either order.
+        short: Wanted length of the short side; smaller where the long side would pass its limit.
+        longest: Limit of the long side; None for no limit.
+
+    Returns:
+        The new size in the order of ``size``. The long side is truncated, not rounded.
+
+    Source: facebookresearch/detr, datasets/transforms.py; the floor of one pixel is ours.
+    """
+    shorter, longer = sorted(size)
+    if longest is not None and longer / shorter * short > longest:
+        short = max(1, round(longest * shorter / longer))
+    if short == shorter:
+        return size
+    width, height = size
+    if width < height:
+        return short, int(short * height / width)
+    return int(short * width / height), short
+
+
+@TRANSFORMS.register_module()
+class Resize(MMCVResize):
+    """Resizes image and boxes with Pillow's antialiased bilinear filter, as the authors do.
+
+    Required keys: ``img`` uint8; ``gt_bboxes`` optional.
+    Modified keys: ``img``, ``img_shape``, ``gt_bboxes``.
+    Added keys: ``scale``, ``scale_factor`` (w, h) exact per axis, ``keep_ratio``.
+
+    Args:
+        scale: With ``keep_ratio`` the length of the short side and the limit of the long one, in
+            either order, ``(800, 1333)``, or ``(400, None)`` for no limit: 640x480 becomes
+            1066x800. Without it the new (w, h), as in mmcv.
+        keep_ratio: Whether to keep the aspect ratio.
+    """
+
+    def __init__(self, scale: tuple[int, int | None], keep_ratio: bool = False) -> None:
+        super().__init__(
+            scale=scale, keep_ratio=keep_ratio, backend='pillow', interpolation='bilinear'
+        )
+
+    def _resize_img(self, results: dict) -> None:
+        height, width = results['img'].shape[:2]
+        new_size = self._new_size((width, height), results['scale'])
+        if new_size != (width, height):
+            # Pillow takes a flipped view element by element; a copy first is twice as fast.
+            img = np.ascontiguousarray(results['img'])
+            results['img'] = mmcv.imresize(
+                img, new_size, interpolation=self.interpolation, backend=self.backend
+            )
+        results['img_shape'] = new_size[::-1]
+        results['scale_factor'] = (new_size[0] / width, new_size[1] / height)
+        results['keep_ratio'] = self.keep_ratio
+
+    def _new_size(self, size: tuple[int, int], scale: tuple[int, int | None]) -> tuple[int, int]:
+        if not isinstance(scale, tuple) or len(scale) != 2 or scale[0] is None:
+            raise TypeError(
+                f'scale of Resize must be a pair such as (800, 1333) or (400, None), got {scale!r}'
+            )
+        first, second = scale
+        if not self.keep_ratio:
+            if second is None:
+                raise TypeError(f'scale {scale} of Resize needs keep_ratio=True')
+            return first, second
+        if second is None:
+            return short_side_size(size, first, None)
+        return short_side_size(size, min(first, second), max(first, second))
+
+    def _resize_bboxes(self, results: dict) -> None:
+        if results.get('gt_bboxes') is not None:
+            factor = np.tile(results['scale_factor'], 2)
+            # Boxes lie inside the image, so they need no clipping; mmcv would return float64.
+            results['gt_bboxes'] = (results['gt_bboxes'] * factor).astype(np.float32)
