@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mmengine.utils import digit_version
 
 AREAS = ('all', 'small', 'medium', 'large')
 BACKENDS = ('auto', 'pycocotools', 'faster_coco_eval')
@@ -143,7 +144,7 @@ def resolve_backend(backend: str) -> str:
         version = importlib.metadata.version('faster-coco-eval')
     except importlib.metadata.PackageNotFoundError:
         version = None
-    if version is not None and tuple(map(int, version.split('.')[:2])) >= (1, 6):
+    if version is not None and digit_version(version) >= digit_version('1.6'):
         return 'faster_coco_eval'
     if backend == 'auto':
         return 'pycocotools'

@@ -1,11 +1,14 @@
 """What scoring needs from a COCO annotation file, checked while it is read."""
 
 import json
+import logging
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
+
+import mmengine.fileio as fileio
+from mmengine.logging import print_log
 
 
 class ScoredObject(NamedTuple):
@@ -44,7 +47,7 @@ class ScoredObject(NamedTuple):
 class CocoAnnotations:
     """Images, categories (id to name, by ascending id) and objects of one annotation file."""
 
-    path: Path
+    path: str
     img_ids: frozenset
     categories: dict[int, str]
     objects: list[ScoredObject]
@@ -79,13 +82,14 @@ class CocoAnnotations:
         return list(names), list(cat_ids)
 
 
-def read_annotations(path: Path, with_objects: bool = True) -> CocoAnnotations:
+def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
     """Reads a COCO annotation file for scoring.
 
-    Nothing is dropped or clipped: published numbers count every annotated box.
+    Boxes are neither clipped nor left out, since published numbers count every annotated box; only
+    those with a non-finite number cannot be scored, and a warning counts them.
 
     Args:
-        path: The JSON file.
+        path: Local path or address of the JSON file.
         with_objects: False where the file is only asked for its images and categories, as for
             test sets that have no annotations.
 
@@ -94,12 +98,12 @@ def read_annotations(path: Path, with_objects: bool = True) -> CocoAnnotations:
         ValueError: The file is no COCO annotation file, or an entry is incomplete; the message
             names file and entry.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f'annotation file {path} does not exist')
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(fileio.get(path), object_hook=_without_segmentation)
+    except FileNotFoundError:
+        raise FileNotFoundError(f'annotation file {path} does not exist') from None
     except ValueError as error:
-        raise ValueError(f'{path} is no valid JSON: {error}') from error
+        raise ValueError(f'{path} is not valid JSON: {error}') from error
 
     needed = ['images', 'categories'] + (['annotations'] if with_objects else [])
     missing = [key for key in needed if not isinstance(content, dict) or key not in content]
@@ -113,29 +117,45 @@ def read_annotations(path: Path, with_objects: bool = True) -> CocoAnnotations:
     objects = []
     if with_objects:
         objects = [_read_object(path, annotation) for annotation in content['annotations']]
+        objects = _drop_non_finite(path, objects)
     return CocoAnnotations(path, img_ids, dict(sorted(categories.items())), objects)
 
 
-def _read_object(path: Path, annotation: dict[str, Any]) -> ScoredObject:
+def _without_segmentation(record: dict[str, Any]) -> dict[str, Any]:
+    # Nine tenths of the file, and boxes do not need it.
+    record.pop('segmentation', None)
+    return record
+
+
+def _read_object(path: str, annotation: dict[str, Any]) -> ScoredObject:
     try:
         bbox = [float(value) for value in annotation['bbox']]
-        x, y, width, height = bbox
+        _, _, width, height = bbox
         # Files made by hand often leave out these two.
         area = float(annotation.get('area', width * height))
         iscrowd = int(annotation.get('iscrowd', 0))
-        scored = ScoredObject(
-            annotation['image_id'], annotation['category_id'], bbox, area, iscrowd
-        )
+        return ScoredObject(annotation['image_id'], annotation['category_id'], bbox, area, iscrowd)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'{path}: annotation {_name(annotation)} needs image_id, category_id and '
             f'bbox=[x, y, width, height] ({type(error).__name__}: {error})'
         ) from error
-    if not all(map(math.isfinite, (x, y, width, height, area))):
-        raise ValueError(f'{path}: annotation {_name(annotation)} has a non-finite box or area')
-    return scored
+
+
+def _drop_non_finite(path: str, objects: list[ScoredObject]) -> list[ScoredObject]:
+    finite = [all(map(math.isfinite, (*obj.bbox_xywh, obj.area))) for obj in objects]
+    if all(finite):
+        return objects
+    dropped = [obj for obj, known in zip(objects, finite, strict=True) if not known]
+    img_ids = list(dict.fromkeys(str(obj.img_id) for obj in dropped))
+    print_log(
+        f'{path}: {len(dropped)} annotations with a non-finite box or area are not scored, '
+        f'in image ids {", ".join(img_ids[:10])}{", ..." if len(img_ids) > 10 else ""}',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return [obj for obj, known in zip(objects, finite, strict=True) if known]
 
 
 def _name(annotation: Any) -> str:
-    name = annotation.get('id') if isinstance(annotation, dict) else annotation
-    return f'id {name}' if isinstance(annotation, dict) else repr(name)
+    return f'id {annotation.get("id")}' if isinstance(annotation, dict) else repr(annotation)

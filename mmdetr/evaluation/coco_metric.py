@@ -13,7 +13,8 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from ..registry import METRICS
+from mmdetr.registry import METRICS
+
 from .box_scores import paused_garbage_collection, resolve_backend, score_boxes
 from .coco_annotations import CocoAnnotations, ScoredObject, read_annotations
 from .detections import Detections
@@ -30,9 +31,9 @@ class CocoMetric(BaseMetric):
     a dataset cut down by ``indices`` is scored on its own images.
 
     Args:
-        ann_file: COCO annotation file. None takes the ground truth from the data samples'
-            ``instances`` (a list of dict(bbox=[x1, y1, x2, y2] in the frame of the original image,
-            bbox_label, ignore_flag)), for datasets without a file.
+        ann_file: Path or address of the COCO annotation file. None takes the ground truth from the
+            data samples' ``instances`` (a list of dict(bbox=[x1, y1, x2, y2] in the frame of the
+            original image, bbox_label, ignore_flag)), for datasets without a file.
         classwise: Also report AP per class as ``coco/bbox_mAP/<class>`` and log a table; nan for
             a class without ground truth.
         max_dets: Three ascending limits on the detections scored per image and class. AP is
@@ -66,8 +67,8 @@ class CocoMetric(BaseMetric):
             raise ValueError(f'max_dets must be three ascending numbers, got {tuple(max_dets)}')
         if format_only and outfile_prefix is None:
             raise ValueError('format_only=True writes a file: set outfile_prefix')
-        # Before the first epoch rather than after it.
-        if ann_file is not None and not Path(ann_file).is_file():
+        # Before the first epoch rather than after it; addresses are only known once asked.
+        if ann_file is not None and '://' not in ann_file and not Path(ann_file).is_file():
             raise FileNotFoundError(f'CocoMetric: ann_file {ann_file} does not exist')
         resolve_backend(backend)
         self.ann_file = ann_file
@@ -169,7 +170,7 @@ class CocoMetric(BaseMetric):
     def _load_annotations(self) -> CocoAnnotations | None:
         """The annotation file, read when first scored, or None where there is none."""
         if self._annotations is None and self.ann_file is not None:
-            self._annotations = read_annotations(Path(self.ann_file), not self.format_only)
+            self._annotations = read_annotations(self.ann_file, not self.format_only)
         return self._annotations
 
     def _categories(self) -> tuple[list[str], list[int]]:

@@ -17,7 +17,7 @@ GOOD = dict(
 def write(tmp_path, content):
     path = tmp_path / 'ann.json'
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
+    return str(path)
 
 
 def test_reads_what_scoring_needs(tmp_path):
@@ -40,8 +40,8 @@ def test_hidden_annotations(tmp_path):
 
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'gone\.json'):
-        read_annotations(tmp_path / 'gone.json')
-    with pytest.raises(ValueError, match=r'ann\.json is no valid JSON.*line 1'):
+        read_annotations(str(tmp_path / 'gone.json'))
+    with pytest.raises(ValueError, match=r'ann\.json is not valid JSON.*line 1'):
         read_annotations(write(tmp_path, '{"images": ['))
     with pytest.raises(ValueError, match=r'ann\.json .* no images, categories, annotations'):
         read_annotations(write(tmp_path, [1]))
@@ -55,13 +55,24 @@ def test_missing_and_broken_files(tmp_path):
         (dict(bbox=[1, 2, 3]), 'annotation id 5 needs'),
         (dict(bbox=None), 'annotation id 5 needs'),
         (dict(area='large'), 'annotation id 5 needs'),
-        (dict(bbox=[1, 2, 3, float('nan')]), 'annotation id 5 has a non-finite'),
     ],
 )
 def test_incomplete_annotations_are_named(tmp_path, change, message):
     annotation = dict(id=5, image_id=4, category_id=9, bbox=[1, 2, 3, 4]) | change
     with pytest.raises(ValueError, match=rf'ann\.json: {message}'):
         read_annotations(write(tmp_path, GOOD | dict(annotations=[annotation])))
+
+
+def test_non_finite_boxes_are_counted(tmp_path, log_messages):
+    bad = [
+        dict(id=5, image_id=4, category_id=9, bbox=[1, 2, 3, float('nan')]),
+        dict(id=6, image_id=4, category_id=9, bbox=[1, 2, 3, 4], area=float('inf')),
+    ]
+    path = write(tmp_path, GOOD | dict(annotations=[*GOOD['annotations'], *bad]))
+    assert len(read_annotations(path).objects) == 2
+    (warning,) = log_messages
+    assert '2 annotations with a non-finite box' in warning
+    assert 'image ids 4' in warning
 
 
 def test_missing_key_is_named(tmp_path):

@@ -1,7 +1,6 @@
 import contextlib
 import io
 import json
-import logging
 import math
 import os
 
@@ -43,24 +42,6 @@ def backend(request):
     if request.param == 'faster_coco_eval':
         pytest.importorskip('faster_coco_eval')
     return request.param
-
-
-@pytest.fixture
-def log_messages():
-    """Messages of mmengine's logger, warnings among them."""
-    from mmengine.logging import MMLogger
-
-    records: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            records.append(record.getMessage())
-
-    handler = Keep()
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
 
 
 def sample(img_id, bboxes, scores, labels, **meta):

@@ -1,0 +1,150 @@
+"""A trained detector in two calls: build it, give it images."""
+
+import copy
+import os
+from collections.abc import Sequence
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
+
+from mmdetr.checkpoint import CheckpointError, load_checkpoint
+from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
+from mmdetr.structures import DetDataSample
+
+ImageInput: TypeAlias = str | os.PathLike | np.ndarray
+
+
+def init_detector(
+    config: str | os.PathLike | Config,
+    checkpoint: str | os.PathLike | None = None,
+    device: str | torch.device | None = None,
+    cfg_options: dict[str, Any] | None = None,
+) -> BaseModel:
+    """Builds a detector for inference.
+
+    Args:
+        config: Config file or object.
+        checkpoint: File of any format that ``mmdetr.checkpoint`` reads. None leaves the weights
+            random; pretrained weights named by ``init_cfg`` are never fetched here.
+        device: Where the model runs; the GPU if there is one by default.
+        cfg_options: Overrides of the config, as ``{'model.bbox_head.num_queries': 50}``.
+
+    Returns:
+        The model in eval mode, with ``cfg`` and ``dataset_meta`` set; its ``classes`` come from
+        the checkpoint, else from the config, and are missing where neither names them.
+
+    Raises:
+        FileNotFoundError: Config or checkpoint does not exist.
+        CheckpointError: The checkpoint cannot be used, or leaves a part of the model random.
+    """
+    config = config.copy() if isinstance(config, Config) else Config.fromfile(config)
+    if cfg_options:
+        config.merge_from_dict(cfg_options)
+    with DefaultScope.overwrite_default_scope('mmdetr'):
+        model = MODELS.build(_without_pretrained(config.model))
+    dataset_meta = _config_meta(config)
+    if checkpoint is not None:
+        loaded = load_checkpoint(model, checkpoint, map_location='cpu')
+        missing = model.state_dict().keys() - loaded['state_dict'].keys()
+        if missing:
+            raise CheckpointError(
+                f'{checkpoint} lacks {len(missing)} weights of the model, as {min(missing)}: '
+                'config and checkpoint do not belong together'
+            )
+        dataset_meta = loaded.get('meta', {}).get('dataset_meta') or dataset_meta
+    model.cfg = config
+    model.dataset_meta = dataset_meta
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return model.to(device).eval()
+
+
+@overload
+def inference_detector(model: BaseModel, imgs: ImageInput) -> DetDataSample: ...
+
+
+@overload
+def inference_detector(model: BaseModel, imgs: Sequence[ImageInput]) -> list[DetDataSample]: ...
+
+
+@torch.no_grad()
+def inference_detector(
+    model: BaseModel, imgs: ImageInput | Sequence[ImageInput]
+) -> DetDataSample | list[DetDataSample]:
+    """Detects objects, one image at a time so that no image is padded for another's sake.
+
+    Images pass the config's test pipeline.
+
+    Args:
+        model: From :func:`init_detector`.
+        imgs: Path of an image, a uint8 array [h, w, 3] in BGR order as cv2 and mmcv read it, or a
+            sequence of these.
+
+    Returns:
+        A data sample with ``pred_instances`` (``bboxes`` absolute xyxy in the frame of the original
+        image, ``scores``, ``labels``), or a list of them for a sequence.
+
+    Raises:
+        UnreadableImageError: A file is missing or no image; the message names it.
+        ValueError: An array is no BGR image.
+    """
+    if isinstance(imgs, (str, os.PathLike, np.ndarray)):
+        return inference_detector(model, [imgs])[0]
+    load, transform = _test_pipeline(model.cfg)
+    results = []
+    for number, img in enumerate(imgs):
+        data = _from_array(img) if isinstance(img, np.ndarray) else load(dict(img_path=str(img)))
+        data['img_id'] = number
+        results += model.test_step(pseudo_collate([transform(data)]))
+    return results
+
+
+def _without_pretrained(model_cfg: Any) -> Any:
+    """A copy without ``init_cfg``: the checkpoint brings all weights, nothing is downloaded."""
+    if isinstance(model_cfg, dict):
+        copied = copy.copy(model_cfg)
+        copied.pop('init_cfg', None)
+        for key, value in copied.items():
+            copied[key] = _without_pretrained(value)
+        return copied
+    if isinstance(model_cfg, (list, tuple)):
+        return type(model_cfg)(_without_pretrained(value) for value in model_cfg)
+    return model_cfg
+
+
+def _config_meta(config: Config) -> dict[str, Any]:
+    """What the config says about classes without reading an annotation file."""
+    dataset = config.get('test_dataloader', {}).get('dataset', {})
+    with DefaultScope.overwrite_default_scope('mmdetr'):
+        dataset_class = DATASETS.get(dataset['type']) if 'type' in dataset else None
+    meta = dict(getattr(dataset_class, 'METAINFO', {}))
+    return meta | dict(dataset.get('metainfo', {}))
+
+
+def _test_pipeline(config: Config) -> tuple[Any, Compose]:
+    """The loading step and the rest of the test pipeline, without annotations."""
+    if 'test_dataloader' not in config:
+        raise ValueError('the config has no test_dataloader, whose pipeline prepares the images')
+    load_cfg: dict[str, Any] = dict(type='LoadImageFromFile')
+    others = []
+    for step in config.test_dataloader.dataset.get('pipeline', []):
+        name = step['type'].rpartition('.')[2]
+        if name == 'LoadImageFromFile':
+            load_cfg = step
+        elif name != 'LoadAnnotations':
+            others.append(step)
+    with DefaultScope.overwrite_default_scope('mmdetr'):
+        return TRANSFORMS.build(load_cfg), Compose(others)
+
+
+def _from_array(img: np.ndarray) -> dict[str, Any]:
+    if img.ndim != 3 or img.shape[2] != 3 or img.dtype != np.uint8:
+        raise ValueError(
+            f'an image array must be uint8 [h, w, 3] in BGR order, got {img.dtype} {img.shape}'
+        )
+    return dict(img=img, img_shape=img.shape[:2], ori_shape=img.shape[:2])

@@ -1,0 +1,149 @@
+"""Drawn predictions while validating and testing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmdetr.datasets.transforms import LoadImageFromFile
+from mmdetr.registry import HOOKS
+from mmdetr.structures import DetDataSample
+from mmdetr.visualization import DetVisualizer
+
+WRITABLE = ('.jpg', '.jpeg', '.png')
+
+
+@HOOKS.register_module()
+class DetVisualizationHook(Hook):
+    """Draws ground truth and predictions of validation and test images.
+
+    In validation the first images of every epoch go to the visualizer's backends (TensorBoard,
+    files under the work directory) as ``val_<image>``. In testing pictures go to files named like
+    the images.
+
+    Args:
+        draw: Draw in validation.
+        interval: Draw every so-many-th image.
+        score_thr: Predictions with lower scores are left out.
+        max_val_images: So many images per validation at most.
+        test_out_dir: Folder for the pictures of a test; None draws none.
+
+    Raises:
+        TypeError: There is something to draw, but the runner's visualizer is not a DetVisualizer.
+    """
+
+    def __init__(
+        self,
+        draw: bool = False,
+        interval: int = 1,
+        score_thr: float = 0.5,
+        max_val_images: int = 8,
+        test_out_dir: str | None = None,
+    ) -> None:
+        self.draw = draw
+        self.interval = interval
+        self.score_thr = score_thr
+        self.max_val_images = max_val_images
+        self.test_out_dir = test_out_dir
+        self._images_seen = 0
+        self._names: set[str] = set()
+
+    def before_run(self, runner: Runner) -> None:
+        """Finds an unfit visualizer before the first epoch."""
+        wanted = self.draw or self.test_out_dir is not None
+        if wanted and not isinstance(runner.visualizer, DetVisualizer):
+            raise TypeError(
+                "drawing needs visualizer=dict(type='DetVisualizer', ...) in the config, got "
+                f'{type(runner.visualizer).__name__}'
+            )
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._images_seen = 0
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        self._images_seen = 0
+        self._names.clear()
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict,
+        outputs: Sequence[DetDataSample],
+    ) -> None:
+        """Draws the epoch's first images into the backends."""
+        # The backends listen to the main process only.
+        if not self.draw or not is_main_process():
+            return
+        for i in self._chosen(len(outputs), self.max_val_images):
+            runner.visualizer.add_datasample(
+                f'val_{_name(outputs[i])}',
+                _image(data_batch, outputs, i),
+                outputs[i],
+                pred_score_thr=self.score_thr,
+                step=_step(runner),
+            )
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict,
+        outputs: Sequence[DetDataSample],
+    ) -> None:
+        """Writes pictures of the batch to ``test_out_dir``."""
+        if self.test_out_dir is None:
+            return
+        for i in self._chosen(len(outputs)):
+            runner.visualizer.add_datasample(
+                _name(outputs[i]),
+                _image(data_batch, outputs, i),
+                outputs[i],
+                out_file=Path(self.test_out_dir, self._file_name(outputs[i])),
+                pred_score_thr=self.score_thr,
+            )
+
+    def _chosen(self, batch_size: int, limit: int | None = None) -> list[int]:
+        """Positions in the batch of the images to draw."""
+        first, self._images_seen = self._images_seen, self._images_seen + batch_size
+        chosen = [i for i in range(batch_size) if (first + i) % self.interval == 0]
+        if limit is not None:
+            chosen = [i for i in chosen if (first + i) // self.interval < limit]
+        return chosen
+
+    def _file_name(self, data_sample: DetDataSample) -> str:
+        """The image's own name; with its id where two folders have images of one name."""
+        name = Path(data_sample.get('img_path') or str(data_sample.img_id)).name
+        if not name.lower().endswith(WRITABLE):
+            name += '.png'
+        if name in self._names:
+            name = f'{data_sample.img_id}_{name}'
+        self._names.add(name)
+        return name
+
+
+def _name(data_sample: DetDataSample) -> str:
+    path = data_sample.get('img_path')
+    return Path(path).stem if path else str(data_sample.img_id)
+
+
+def _image(data_batch: dict, outputs: Sequence[DetDataSample], i: int) -> np.ndarray:
+    """RGB image i: the original where there is a file, else the network's input as loaded."""
+    path = outputs[i].get('img_path')
+    if path:
+        height, width = outputs[i].ori_shape[:2]
+        image = LoadImageFromFile()(dict(img_path=path, width=width, height=height))['img']
+    else:
+        # uint8 [3, h, w] BGR: the data preprocessor normalises and pads a copy.
+        image = data_batch['inputs'][i].cpu().numpy().transpose(1, 2, 0)
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def _step(runner: Runner) -> int:
+    # Asking runner.iter would build the training loop where there is only validation.
+    if runner._train_loop is None or isinstance(runner._train_loop, dict):
+        return 0
+    return runner.iter

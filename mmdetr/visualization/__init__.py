@@ -1,0 +1,3 @@
+from .det_visualizer import DetVisualizer
+
+__all__ = ['DetVisualizer']

@@ -1,0 +1,140 @@
+"""Pictures of ground truth and predictions."""
+
+from pathlib import Path
+
+import numpy as np
+from mmengine.structures import InstanceData
+from mmengine.visualization import Visualizer
+from PIL import Image
+
+from mmdetr.registry import VISUALIZERS
+from mmdetr.structures import DetDataSample
+
+from .drawing import class_colour, draw_boxes, side_by_side
+
+
+@VISUALIZERS.register_module()
+class DetVisualizer(Visualizer):
+    """Draws detection samples and hands the pictures to files or to mmengine's backends.
+
+    Takes mmengine's arguments (``vis_backends``, ``save_dir``, ...). Class names come from
+    ``dataset_meta['classes']``; numbers stand in where they are unknown. Unlike mmengine's, it
+    draws on every rank: in a distributed test each rank writes the files of its own images, while
+    the backends still hear from the main process only.
+    """
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Meta information of the dataset."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: DetDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | Path | None = None,
+        pred_score_thr: float = 0.5,
+        step: int = 0,
+    ) -> None:
+        """Draws a sample and shows it, writes it to a file, or else to the backends.
+
+        Args:
+            name: Name of the picture in the backends.
+            image, data_sample, draw_gt, draw_pred, pred_score_thr: As for :meth:`draw`.
+            show: Open a window.
+            wait_time: Seconds the window stays; 0 waits for a key.
+            out_file: Image file to write instead of telling the backends; its folder is made.
+            step: Step of the picture in the backends.
+        """
+        drawn = self.draw(image, data_sample, draw_gt, draw_pred, pred_score_thr)
+        if show:
+            self.show(drawn, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            path = Path(out_file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(drawn).save(path)
+        else:
+            self.add_image(name, drawn, step)
+
+    def draw(
+        self,
+        image: np.ndarray,
+        data_sample: DetDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        pred_score_thr: float = 0.5,
+    ) -> np.ndarray:
+        """The picture of a sample, ground truth left and predictions right where both are there.
+
+        Args:
+            image: uint8 [h, w, 3] RGB, the original image or the network's input; boxes follow.
+            data_sample: With ``gt_instances`` (boxes in the frame of the network's input) and
+                ``pred_instances`` (boxes in the frame of the original image), both optional.
+            draw_gt: Draw the ground truth if there is any.
+            draw_pred: Draw the predictions if there are any.
+            pred_score_thr: Predictions with lower scores are left out.
+
+        Returns:
+            uint8 RGB. Small images are enlarged.
+
+        Raises:
+            ValueError: The image has neither the shape of the original nor of the input.
+        """
+        sides = []
+        if data_sample is not None:
+            gt_scale, pred_scale = _scales(image, data_sample)
+            if draw_gt and 'gt_instances' in data_sample:
+                sides.append(('ground truth', data_sample.gt_instances, gt_scale))
+            if draw_pred and 'pred_instances' in data_sample:
+                pred = data_sample.pred_instances
+                pred = pred[pred.scores >= pred_score_thr]
+                sides.append((f'prediction, score >= {pred_score_thr:g}', pred, pred_scale))
+        pictures = [
+            self._draw_instances(image, instances, scale, title if len(sides) > 1 else '')
+            for title, instances, scale in sides
+        ]
+        if not pictures:
+            return draw_boxes(image, np.zeros((0, 4)), [], [])
+        return pictures[0] if len(pictures) == 1 else side_by_side(*pictures)
+
+    def _draw_instances(
+        self, image: np.ndarray, instances: InstanceData, scale: np.ndarray, title: str
+    ) -> np.ndarray:
+        if 'scores' in instances:
+            instances = instances[instances.scores.argsort(descending=True)]
+        labels = instances.labels.tolist()
+        captions = [self._class_name(label) for label in labels]
+        if 'scores' in instances:
+            scores = instances.scores.tolist()
+            captions = [f'{c} {s:.2f}' for c, s in zip(captions, scores, strict=True)]
+        bboxes_xyxy = instances.bboxes.float().cpu().numpy().reshape(-1, 4) * scale
+        return draw_boxes(image, bboxes_xyxy, captions, [class_colour(k) for k in labels], title)
+
+    def _class_name(self, label: int) -> str:
+        classes = (self.dataset_meta or {}).get('classes', ())
+        return str(classes[label]) if label < len(classes) else f'class {label}'
+
+
+def _scales(image: np.ndarray, data_sample: DetDataSample) -> tuple[np.ndarray, np.ndarray]:
+    """[4] factors that bring ground truth and predicted boxes into the frame of the image."""
+    shape = tuple(image.shape[:2])
+    original = tuple(data_sample.get('ori_shape', shape)[:2])
+    network = tuple(data_sample.get('img_shape', original)[:2])
+    to_network = np.array([*data_sample.get('scale_factor', (1.0, 1.0))] * 2)
+    if shape == original:
+        return 1 / to_network, np.ones(4)
+    if shape == network:
+        return np.ones(4), to_network
+    raise ValueError(
+        f'image id {data_sample.get("img_id")}: the image to draw on is {shape}, but the original '
+        f'image is {original} and the network input {network} (height, width)'
+    )
