@@ -51,13 +51,13 @@ class CocoDataset(DetDataset):
         RuntimeError: More than ``max_unreadable`` images cannot be read, in training.
     """
 
-    def __init__(self, *args: Any, max_unreadable: int = 10, **kwargs: Any) -> None:
+    def __init__(self, ann_file: str = '', *, max_unreadable: int = 10, **kwargs: Any) -> None:
         self.max_unreadable = max_unreadable
-        self.dirty_boxes: dict[str, list[int]] = {}
+        self.dirty_boxes: dict[str, list] = {}
         """Image ids of dropped and clipped boxes by reason, one entry per box."""
         self._unreadable: dict[str, str] = {}
         kwargs.setdefault('data_prefix', dict(img=''))
-        super().__init__(*args, **kwargs)
+        super().__init__(ann_file, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         if not self.ann_file:
@@ -128,9 +128,10 @@ class CocoDataset(DetDataset):
         sizes = np.array([(info['width'], info['height']) for info in data_list])
         bboxes, problems = clean_bboxes(coco.bboxes_xywh[chosen], sizes[image_indices])
 
-        image_ids = np.array([info['img_id'] for info in data_list])[image_indices]
         self.dirty_boxes = {
-            reason: image_ids[where].tolist() for reason, where in problems.items() if where.any()
+            reason: [data_list[index]['img_id'] for index in image_indices[where]]
+            for reason, where in problems.items()
+            if where.any()
         }
         kept = ~(problems['non-finite'] | problems['zero size'] | problems['outside'])
         label_of = {cat_id: label for label, cat_id in enumerate(cat_ids.tolist())}

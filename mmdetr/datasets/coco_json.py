@@ -12,7 +12,7 @@ class CocoJson(NamedTuple):
     """The checked contents of one file; annotations as columns of length M.
 
     Attributes:
-        images: Dicts with ``id``, ``file_name``, ``width``, ``height``, in the order of the file.
+        images: Dicts with ``id`` (int or str), ``file_name``, ``width``, ``height``, in file order.
         categories: Name by category id, ids ascending.
         image_indices: [M] int64, position of the annotation's image in ``images``.
         category_ids: [M] int64.
@@ -46,10 +46,10 @@ def read_coco_json(path: str, need_annotations: bool = True) -> CocoJson:
     if not need_annotations:
         content.setdefault('annotations', [])
     table = _Table(path, 'annotations', content)
-    table.unique_ids()
+    table.unique_ids(int)
 
     index_of = {image['id']: index for index, image in enumerate(images)}
-    image_ids = table.column('image_id', int)
+    image_ids = table.column('image_id', int, str)
     table.check_known('image_id', image_ids, index_of)
     category_ids = table.column('category_id', int)
     table.check_known('category_id', category_ids, categories)
@@ -81,7 +81,7 @@ def _load(path: str) -> dict:
 
 
 def _without_segmentation(record: dict) -> dict:
-    # Polygons are nine tenths of COCO's files; dropped while parsing they never fill the memory.
+    # Polygons are most of COCO's files; dropped while parsing they never fill the memory.
     record.pop('segmentation', None)
     return record
 
@@ -121,18 +121,18 @@ class _Table:
             raise self.error(index, f"'{key}' must be {names}, found {values[index]!r}")
         return values
 
-    def unique_ids(self) -> list[int]:
-        ids = self.column('id', int)
+    def unique_ids(self, *types: type) -> list:
+        ids = self.column('id', *types)
         if len(set(ids)) < len(ids):
             repeated, times = Counter(ids).most_common(1)[0]
-            raise ValueError(f'{self.path}: {self.name}: id {repeated} is used {times} times')
+            raise ValueError(f'{self.path}: {self.name}: id {repeated!r} is used {times} times')
         return ids
 
-    def check_known(self, key: str, values: list[int], known: dict[int, Any]) -> None:
+    def check_known(self, key: str, values: list, known: dict) -> None:
         unknown = set(values) - known.keys()
         if unknown:
             index = next(index for index, value in enumerate(values) if value in unknown)
-            raise self.error(index, f'{key} {values[index]} is not in the file')
+            raise self.error(index, f'{key} {values[index]!r} is not in the file')
 
 
 def _read_images(table: _Table) -> list[dict]:
@@ -144,7 +144,7 @@ def _read_images(table: _Table) -> list[dict]:
         for index, value in enumerate(values):
             if not (value > 0 and value % 1 == 0):
                 raise table.error(index, f"'{side}' must be a positive whole number, found {value}")
-    columns = zip(table.unique_ids(), names, sizes['width'], sizes['height'], strict=True)
+    columns = zip(table.unique_ids(int, str), names, sizes['width'], sizes['height'], strict=True)
     return [
         dict(id=image_id, file_name=name, width=int(width), height=int(height))
         for image_id, name, width, height in columns
@@ -154,7 +154,7 @@ def _read_images(table: _Table) -> list[dict]:
 def _read_categories(table: _Table) -> dict[int, str]:
     if not table.records:
         raise ValueError(f'{table.path} lists no categories')
-    categories = dict(sorted(zip(table.unique_ids(), table.column('name', str), strict=True)))
+    categories = dict(sorted(zip(table.unique_ids(int), table.column('name', str), strict=True)))
     name, times = Counter(categories.values()).most_common(1)[0]
     if times > 1:
         ids = [cat_id for cat_id, each in categories.items() if each == name]
