@@ -139,9 +139,10 @@ def _verify_checksums(path: str) -> None:
         raise CheckpointError(f'{path} is damaged: the checksum of its part {damaged} is wrong')
 
 
-def _reason(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+def _reason(error: Exception) -> str:
+    """The telling part of an error; torch puts paragraphs of advice around it."""
+    text = str(error).rpartition('WeightsUnpickler error: ')[2]
+    return f'{type(error).__name__} {text.partition(". ")[0].splitlines()[:1]}'
 
 
 def _local_copy(address: str) -> str:

@@ -1,0 +1,3 @@
+from .runner import DetectionRunner
+
+__all__ = ['DetectionRunner']

@@ -1,0 +1,44 @@
+"""torch.distributed on machines without a GPU, which mmengine's launchers do not serve."""
+
+import datetime
+import os
+
+import torch
+import torch.distributed as dist
+
+_RANK_VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
+
+
+def init_cpu_process_group(launcher: str, timeout: int | None = None) -> None:
+    """Join the process group over gloo.
+
+    Args:
+        launcher: ``pytorch``, ``slurm`` or ``mpi``.
+        timeout: Seconds after which waiting for another rank fails; torch's default if None.
+
+    Raises:
+        RuntimeError: The variables that the launcher should have set are missing.
+    """
+    for source, target in zip(_RANK_VARIABLES[launcher], _RANK_VARIABLES['pytorch'], strict=True):
+        if source in os.environ:
+            os.environ[target] = os.environ[source]
+    needed = (*_RANK_VARIABLES['pytorch'], 'MASTER_ADDR', 'MASTER_PORT')
+    missing = [name for name in needed if name not in os.environ]
+    if missing:
+        raise RuntimeError(
+            f'launcher {launcher!r}: {", ".join(missing)} not set; start with '
+            'tools/dist_train.sh or tools/slurm_train.sh'
+        )
+    limit = None if timeout is None else datetime.timedelta(seconds=timeout)
+    dist.init_process_group('gloo', timeout=limit)
+
+
+def choose_backend(configured: str | None) -> str:
+    """nccl for GPUs unless the config says otherwise, gloo without one."""
+    if not torch.cuda.is_available():
+        return 'gloo'
+    return configured or 'nccl'

@@ -1,0 +1,125 @@
+"""mmengine's CheckpointHook in an order that a kill at any moment survives."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.runner.base_loop import BaseLoop
+
+from mmdetr.checkpoint.io import atomic_write, remove_temporary_files
+from mmdetr.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckpointHook(MMEngineCheckpointHook):
+    """Saves checkpoints, each complete on disk before an older one goes.
+
+    Takes mmengine's arguments, except for remote storage and publishing. A validation's outcome
+    goes into a small file beside the checkpoints, where mmengine writes the whole checkpoint a
+    second time.
+    """
+
+    kept_steps: list[int]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ('file_client_args', 'backend_args', 'published_keys'):
+            if getattr(self, name) is not None:
+                raise ValueError(f'CheckpointHook: {name} is not supported')
+
+    def before_train(self, runner: Any) -> None:
+        """Take up what a resumed run kept, and clear away what a killed one left."""
+        if self.out_dir is None:
+            self.out_dir = runner.work_dir
+        else:
+            self.out_dir = os.path.join(self.out_dir, os.path.basename(runner.work_dir))
+        runner.logger.info(f'Checkpoints will be saved to {self.out_dir}')
+        self.kept_steps = list(runner.message_hub.get_info('keep_ckpt_ids', []))
+        if is_main_process():
+            Path(self.out_dir).mkdir(parents=True, exist_ok=True)
+            for folder in {self.out_dir, runner.work_dir}:
+                for path in remove_temporary_files(folder):
+                    runner.logger.info(f'Removed {path}, left by a run that was killed')
+            self._remove_superseded_best(runner)
+        self._remove_surplus(runner)
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
+        if step not in self.kept_steps:
+            self.kept_steps.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.kept_steps))
+        filename = self.filename_tmpl.format(step)
+        self.last_ckpt = os.path.join(self.out_dir, filename)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            filename,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            **self.args,
+        )
+        if is_main_process():
+            with atomic_write(Path(runner.work_dir) / 'last_checkpoint') as file:
+                file.write(self.last_ckpt.encode())
+        self._remove_surplus(runner)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Save the best checkpoint and put the validation on record."""
+        if not isinstance(runner._train_loop, BaseLoop):
+            return
+        superseded = self._save_best(runner, metrics) if self.save_best and metrics else []
+        info = runner.message_hub.runtime_info
+        best = {key: value for key, value in info.items() if key.startswith('best_')}
+        runner.history.add(runner.epoch, runner.iter, metrics or {}, best)
+        if is_main_process():
+            runner.history.write(self.out_dir)
+        for name in superseded:
+            self._remove(name)
+
+    def _save_best(self, runner: Any, metrics: dict[str, float]) -> list[str]:
+        """Save the model once per metric that it is best in; returns the files outdone by it."""
+        if 'auto' in self.key_indicators:
+            self._init_rule(self.rules, [next(iter(metrics))])
+        hub, superseded = runner.message_hub, []
+        for key, rule in zip(self.key_indicators, self.rules, strict=True):
+            if key not in metrics:
+                raise KeyError(f'save_best={key!r} is none of the metrics: {sorted(metrics)}')
+            suffix = '' if len(self.key_indicators) == 1 else f'_{key}'
+            previous = hub.get_info(f'best_score{suffix}', self.init_value_map[rule])
+            if not self.is_better_than[key](metrics[key], previous):
+                continue
+            step = runner.epoch if self.by_epoch else runner.iter
+            name = f'best_{key}_{self.filename_tmpl.format(step)}'.replace('/', '_')
+            outdone = os.path.basename(hub.get_info(f'best_ckpt{suffix}') or '')
+            path = os.path.join(self.out_dir, name)
+            hub.update_info(f'best_score{suffix}', float(metrics[key]))
+            hub.update_info(f'best_ckpt{suffix}', path)
+            meta = dict(epoch=runner.epoch, iter=runner.iter, batches_done=0)
+            runner.save_checkpoint(
+                self.out_dir, name, save_optimizer=False, save_param_scheduler=False, meta=meta
+            )
+            runner.logger.info(f'Best {key} so far, {metrics[key]:.4f}: saved to {name}')
+            if outdone and outdone != name:
+                superseded.append(outdone)
+        return superseded
+
+    def _remove_superseded_best(self, runner: Any) -> None:
+        """Best checkpoints that a kill left between saving a better one and removing them."""
+        names = [
+            {os.path.basename(v) for k, v in entry['best'].items() if k.startswith('best_ckpt')}
+            for entry in runner.history.entries
+        ]
+        for name in set().union(*names[:-1]) - names[-1] if names else ():
+            self._remove(name)
+
+    def _remove_surplus(self, runner: Any) -> None:
+        while 0 < self.max_keep_ckpts < len(self.kept_steps):
+            self._remove(self.filename_tmpl.format(self.kept_steps.pop(0)))
+        runner.message_hub.update_info('keep_ckpt_ids', list(self.kept_steps))
+
+    def _remove(self, name: str) -> None:
+        if is_main_process():
+            (Path(self.out_dir) / name).unlink(missing_ok=True)

@@ -1,0 +1,58 @@
+"""Compares the classes of model and data before anything is computed with them."""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmdetr.registry import HOOKS
+
+
+@HOOKS.register_module()
+class NumClassCheckHook(Hook):
+    """Stops a run whose model and datasets disagree on the classes.
+
+    Raises:
+        ValueError: A part of the model has another ``num_classes`` than the dataset has classes,
+            or training and validation data differ in their classes.
+    """
+
+    def before_train(self, runner: Any) -> None:
+        train_classes = _classes(runner.train_dataloader)
+        _check_model(runner, train_classes, 'train_dataloader')
+        if runner.val_loop is None:
+            return
+        val_classes = _classes(runner.val_dataloader)
+        _check_model(runner, val_classes, 'val_dataloader')
+        if train_classes and val_classes and train_classes != val_classes:
+            raise ValueError(
+                'train_dataloader.dataset and val_dataloader.dataset differ in their classes or in '
+                f'the order of them: {train_classes} and {val_classes}. Set '
+                'metainfo=dict(classes=...) of both'
+            )
+
+    def before_val(self, runner: Any) -> None:
+        _check_model(runner, _classes(runner.val_dataloader), 'val_dataloader')
+
+    def before_test(self, runner: Any) -> None:
+        _check_model(runner, _classes(runner.test_dataloader), 'test_dataloader')
+
+
+def _classes(dataloader: Any) -> tuple[str, ...]:
+    metainfo = getattr(dataloader.dataset, 'metainfo', None) or {}
+    return tuple(metainfo.get('classes') or ())
+
+
+def _check_model(runner: Any, classes: tuple[str, ...], loader: str) -> None:
+    if not classes:
+        return
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    for name, module in model.named_modules():
+        num_classes = getattr(module, 'num_classes', None)
+        if isinstance(num_classes, int) and num_classes != len(classes):
+            raise ValueError(
+                f'model.{name}.num_classes is {num_classes}, but {loader}.dataset has '
+                f'{len(classes)} classes ({", ".join(classes[:5])}'
+                f'{", ..." if len(classes) > 5 else ""}): set model.{name}.num_classes='
+                f'{len(classes)} or the metainfo.classes of the dataset'
+            )
