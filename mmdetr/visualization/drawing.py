@@ -86,6 +86,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 def _visible_rectangles(bboxes_xyxy: np.ndarray, size: tuple[int, int]) -> list[Rectangle]:
     limits = np.array([*size, *size]) - 1
     clipped = np.clip(bboxes_xyxy.reshape(-1, 4), 0, limits)
+    # Pillow refuses rectangles turned inside out.
+    clipped[:, 2:] = np.maximum(clipped[:, 2:], clipped[:, :2])
     return [tuple(rectangle) for rectangle in clipped.tolist()]
 
 
