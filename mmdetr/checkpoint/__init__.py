@@ -5,7 +5,7 @@ from .convert import class_names, convert
 from .initializer import PretrainedDetector
 from .io import CheckpointError, load_file, save_file
 from .key_maps import from_mmdetr, recognise, to_mmdetr
-from .load import load_checkpoint
+from .load import load_checkpoint, load_source
 from .report import LoadReport
 from .source import Source, read_source
 from .variant import Variant, guess_variant
@@ -22,6 +22,7 @@ __all__ = [
     'guess_variant',
     'load_checkpoint',
     'load_file',
+    'load_source',
     'match_classes',
     'read_source',
     'recognise',

@@ -33,7 +33,7 @@ def clean_names(names: Sequence[str | None] | None) -> Names | None:
     if names is None:
         return None
     cleaned = tuple(
-        None if n is None or re.fullmatch(r'(?i)n/?a|label_\d+|', n.strip()) else n for n in names
+        None if n is None or re.fullmatch(r'(?i)n/a|label_\d+|', n.strip()) else n for n in names
     )
     return cleaned if any(cleaned) else None
 

@@ -58,10 +58,20 @@ def load_checkpoint(
         CheckpointError: The file cannot be read safely, is no DETR checkpoint, has no weight that
             fits, or (``strict``) does not match the model exactly.
     """
+    return load_source(model, read_source(filename, map_location), strict, classes, logger)
+
+
+def load_source(
+    model: nn.Module,
+    source: Source,
+    strict: bool = False,
+    classes: Sequence[str] | None = None,
+    logger: MMLogger | str | None = 'current',
+) -> dict[str, Any]:
+    """``load_checkpoint`` for a file that has been read."""
     module: Any = model.module if is_model_wrapper(model) else model
     if classes is None:
         classes = (getattr(module, 'dataset_meta', None) or {}).get('classes')
-    source = read_source(filename, map_location)
     own = module.state_dict()
     fitted, report = fit_to_model(source, own, classes)
     _check_dilation(source, getattr(module, 'backbone', None), report)
