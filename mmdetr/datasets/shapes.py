@@ -139,17 +139,23 @@ class ShapesDataset(DetDataset):
         return dict(images=images, annotations=annotations, categories=categories)
 
     def _scene(self, rng: np.random.Generator) -> tuple[np.ndarray, list[Shape]]:
-        """Background colour [3] and objects; takes the same numbers from ``rng`` every time."""
-        background = rng.uniform(40, 215, 3)
-        shapes: list[Shape] = []
-        for _ in range(rng.integers(self.min_objects, self.max_objects + 1)):
-            for _ in range(PLACING_TRIES):
-                label, bbox, corners = _random_outline(self.image_size, rng)
-                if all(_overlap(bbox, other.bbox_xyxy) <= MAX_OVERLAP for other in shapes):
-                    colour = _contrasting_colour(background, rng)
-                    shapes.append(Shape(label, bbox, corners, colour))
-                    break
-        return background, shapes
+        return random_scene(self.image_size, self.min_objects, self.max_objects, rng)
+
+
+def random_scene(
+    image_size: tuple[int, int], min_objects: int, max_objects: int, rng: np.random.Generator
+) -> tuple[np.ndarray, list[Shape]]:
+    """Background colour [3] and objects, the hindmost first."""
+    background = rng.uniform(40, 215, 3)
+    shapes: list[Shape] = []
+    for _ in range(rng.integers(min_objects, max_objects + 1)):
+        for _ in range(PLACING_TRIES):
+            label, bbox, corners = _random_outline(image_size, rng)
+            if all(overlap(bbox, other.bbox_xyxy) <= MAX_OVERLAP for other in shapes):
+                colour = _contrasting_colour(background, rng)
+                shapes.append(Shape(label, bbox, corners, colour))
+                break
+    return background, shapes
 
 
 def draw(
@@ -206,7 +212,7 @@ def _contrasting_colour(background: np.ndarray, rng: np.random.Generator) -> np.
     return colour.astype(np.float32)
 
 
-def _overlap(first: Bbox, second: Bbox) -> float:
+def overlap(first: Bbox, second: Bbox) -> float:
     """Common area of two boxes as a part of the smaller box."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])

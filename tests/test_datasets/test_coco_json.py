@@ -1,0 +1,171 @@
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from mmdetr.datasets.coco_json import read_coco_json
+
+from .coco_files import CATEGORIES, annotation, image, write_coco
+
+
+def refused(tmp_path, *parts: str, images=None, annotations=None, categories=CATEGORIES):
+    """Reading fails, and the message names the file and every part."""
+    images = [image(1), image(2)] if images is None else images
+    annotations = [annotation(5, 1, 7, [1, 2, 3, 4])] if annotations is None else annotations
+    path = write_coco(tmp_path, images, annotations, categories)
+    with pytest.raises(ValueError, match=re.escape(path)) as error:
+        read_coco_json(path)
+    for part in parts:
+        assert part in str(error.value)
+
+
+def without(record: dict, key: str) -> dict:
+    return {name: value for name, value in record.items() if name != key}
+
+
+def test_columns(tmp_path):
+    annotations = [
+        annotation(31, 20, 90, [1.5, 2, 3, 4], iscrowd=1, segmentation=[[1, 2, 3]]),
+        annotation(30, 10, 2, [5, 6, 7, 8.25]),
+    ]
+    path = write_coco(tmp_path, [image(20, 640, 480), image(10)], annotations)
+    coco = read_coco_json(path)
+    assert coco.images[0] == dict(id=20, file_name='20.png', width=640, height=480)
+    assert list(coco.categories.items()) == [(2, 'cat'), (7, 'dog'), (90, 'bird')]
+    assert coco.image_indices.tolist() == [0, 1]
+    assert coco.category_ids.tolist() == [90, 2]
+    np.testing.assert_array_equal(coco.bboxes_xywh, [[1.5, 2, 3, 4], [5, 6, 7, 8.25]])
+    assert coco.iscrowd.tolist() == [True, False]
+
+
+def test_string_image_ids_and_sizes_written_as_floats(tmp_path):
+    path = write_coco(tmp_path, [image('a', 100.0, 80.0)], [annotation(1, 'a', 7, [1, 2, 3, 4])])
+    assert read_coco_json(path).images == [dict(id='a', file_name='a.png', width=100, height=80)]
+
+
+def test_byte_order_mark(tmp_path):
+    path = tmp_path / 'bom.json'
+    content = dict(images=[image(1)], annotations=[], categories=CATEGORIES)
+    path.write_text(json.dumps(content), encoding='utf-8-sig')
+    assert len(read_coco_json(str(path)).images) == 1
+
+
+def test_missing_file(tmp_path):
+    path = str(tmp_path / 'none.json')
+    with pytest.raises(FileNotFoundError, match=r'none\.json does not exist; check data_root'):
+        read_coco_json(path)
+
+
+@pytest.mark.parametrize('content', ['', '{"images": [', 'not json'])
+def test_broken_json(tmp_path, content):
+    path = tmp_path / 'broken.json'
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r'broken\.json is not valid JSON'):
+        read_coco_json(str(path))
+
+
+def test_another_kind_of_json(tmp_path):
+    path = tmp_path / 'results.json'
+    path.write_text('[{"image_id": 1}]')
+    with pytest.raises(ValueError, match=r'results\.json is not a COCO annotation file.*list'):
+        read_coco_json(str(path))
+
+
+@pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
+def test_missing_list(tmp_path, key):
+    path = tmp_path / 'part.json'
+    content = dict(images=[image(1)], annotations=[], categories=CATEGORIES)
+    path.write_text(json.dumps(without(content, key)))
+    with pytest.raises(ValueError, match=rf"part\.json has no list '{key}'"):
+        read_coco_json(str(path))
+
+
+def test_test_sets_have_no_annotations(tmp_path):
+    path = tmp_path / 'image_info.json'
+    path.write_text(json.dumps(dict(images=[image(1)], categories=CATEGORIES)))
+    coco = read_coco_json(str(path), need_annotations=False)
+    assert coco.bboxes_xywh.shape == (0, 4)
+
+
+@pytest.mark.parametrize('key', ['id', 'image_id', 'category_id', 'bbox'])
+def test_missing_key_of_an_annotation(tmp_path, key):
+    good, bad = annotation(4, 1, 7, [1, 2, 3, 4]), annotation(5, 1, 7, [1, 2, 3, 4])
+    which = 'number 1' if key == 'id' else 'id 5'
+    refused(tmp_path, 'annotations', which, f"'{key}'", annotations=[good, without(bad, key)])
+
+
+@pytest.mark.parametrize('key', ['id', 'file_name', 'width', 'height'])
+def test_missing_key_of_an_image(tmp_path, key):
+    which = 'number 1' if key == 'id' else 'id 2'
+    refused(tmp_path, 'images', which, f"'{key}'", images=[image(1), without(image(2), key)])
+
+
+@pytest.mark.parametrize('record', ['text', None, 3, [1]])
+def test_record_of_the_wrong_type(tmp_path, record):
+    refused(tmp_path, 'number 0', 'not an object', annotations=[record])
+
+
+@pytest.mark.parametrize(
+    'bbox',
+    [
+        [1, 2, 3],
+        [1, 2, 3, 4, 5],
+        [],
+        ['1', '2', '3', '4'],
+        [1, 2, 3, None],
+        [[1, 2, 3, 4]],
+    ],
+)
+@pytest.mark.parametrize('others', [0, 1])
+def test_bbox_is_not_four_numbers(tmp_path, bbox, others):
+    annotations = [annotation(4, 1, 7, [1, 2, 3, 4])] * others + [annotation(5, 1, 7, bbox)]
+    refused(tmp_path, 'id 5', 'four numbers', annotations=annotations)
+
+
+def test_bbox_is_no_list(tmp_path):
+    bad = annotation(5, 1, 7, []) | dict(bbox='1 2 3 4')
+    refused(tmp_path, 'id 5', "'bbox' must be list", annotations=[bad])
+
+
+def test_huge_whole_numbers_are_numbers(tmp_path):
+    path = write_coco(tmp_path, [image(1)], [annotation(5, 1, 7, [1, 2, 10**30, 4])])
+    assert read_coco_json(path).bboxes_xywh[0, 2] == 1e30
+
+
+@pytest.mark.parametrize('value', [0, -5, 2.5, '640', None, True, math.nan])
+@pytest.mark.parametrize('side', ['width', 'height'])
+def test_image_size(tmp_path, side, value):
+    refused(tmp_path, 'images', 'id 2', side, images=[image(1), image(2) | {side: value}])
+
+
+@pytest.mark.parametrize(('key', 'value'), [('image_id', 3), ('category_id', 1)])
+def test_unknown_reference(tmp_path, key, value):
+    good, bad = annotation(4, 1, 7, [1, 2, 3, 4]), annotation(5, 1, 7, [1, 2, 3, 4])
+    refused(tmp_path, 'id 5', f'{key} {value} is not', annotations=[good, bad | {key: value}])
+
+
+def test_duplicate_ids(tmp_path):
+    twice = [annotation(5, 1, 7, [1, 2, 3, 4]), annotation(5, 2, 7, [1, 2, 3, 4])]
+    refused(tmp_path, 'annotations', 'id 5 is used 2 times', annotations=twice)
+    refused(tmp_path, 'images', 'id 2 is used 2 times', images=[image(1), image(2), image(2)])
+    repeated = [*CATEGORIES, dict(id=7, name='fox')]
+    refused(tmp_path, 'categories', 'id 7 is used 2 times', categories=repeated)
+
+
+def test_duplicate_names(tmp_path):
+    refused(
+        tmp_path, "[7, 8] share the name 'dog'", categories=[*CATEGORIES, dict(id=8, name='dog')]
+    )
+
+
+def test_empty_lists(tmp_path):
+    refused(tmp_path, 'no images', images=[], annotations=[])
+    refused(tmp_path, 'no categories', categories=[], annotations=[])
+
+
+@pytest.mark.parametrize('flag', [2, None, 'yes', []])
+def test_crowd_flag(tmp_path, flag):
+    bad = annotation(5, 1, 7, [1, 2, 3, 4], iscrowd=flag)
+    refused(tmp_path, 'id 5', "'iscrowd' must be 0 or 1", annotations=[bad])
