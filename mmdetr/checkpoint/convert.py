@@ -44,6 +44,7 @@ def convert(source: Source, path: str | os.PathLike, fmt: str) -> list[Path]:
     suffixes = ('.safetensors', '.bin') if fmt == 'huggingface' else ('.pth', '.pt')
     if path.suffix not in suffixes:
         raise CheckpointError(f'{path}: a {fmt} checkpoint is named *{" or *".join(suffixes)}')
+    path.parent.mkdir(parents=True, exist_ok=True)
     names, state_dict = _refit_class_rows(source, fmt)
     try:
         weights = from_mmdetr(state_dict, fmt)
