@@ -19,22 +19,29 @@ from mmengine.utils import apply_to
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmdetr.checkpoint import CheckpointError, load_file, save_file
+from mmdetr.checkpoint import CheckpointError, Source, load_source, save_file
 from mmdetr.registry import RUNNERS
 
 from .data_sampling import SkippingBatchSampler, seeded_dataloader_cfg
 from .distributed import choose_backend, init_cpu_process_group
 from .hooks import HistoryLimitHook, IterationSeedHook, NumClassCheckHook
 from .loops import ResumableEpochLoop, ResumableIterLoop
+from .start import (
+    StartingPoint,
+    check_complete,
+    drop_needless_pretraining,
+    newest_training,
+    read_training,
+    read_weights,
+)
 from .training_state import (
     ValidationHistory,
-    find_checkpoint,
     pending_gradients,
     plain,
     plain_message_hub,
     restore_message_hub,
+    resume_param_scheduler_state,
 )
-from .weights import check_complete, drop_needless_pretraining
 
 _LOOPS = {'EpochBasedTrainLoop': ResumableEpochLoop, 'IterBasedTrainLoop': ResumableIterLoop}
 
@@ -59,7 +66,7 @@ class DetectionRunner(Runner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.history = ValidationHistory()
-        self._start: tuple[str, dict] | None = None
+        self._start: StartingPoint | None = None
         self._start_is_known = False
         super().__init__(*args, **kwargs)
 
@@ -139,10 +146,10 @@ class DetectionRunner(Runner):
         """Initialise what the checkpoint to start from leaves open, fetching nothing in vain."""
         if self._has_loaded:
             return
-        start = self._read_start()
+        start = self._find_start()
         if start is not None:
-            for name in drop_needless_pretraining(self._bare_model, start[1]['state_dict']):
-                self.logger.info(f'{name}: not pretrained, its weights come from {start[0]}')
+            for name in drop_needless_pretraining(self._bare_model, start.state_dict):
+                self.logger.info(f'{name}: its weights come from {start.filename}')
         super()._init_model_weights()
 
     @property
@@ -151,56 +158,34 @@ class DetectionRunner(Runner):
 
     # Reading checkpoints
 
-    def read_checkpoint(
-        self, filename: str, map_location: str | Callable = 'cpu', verify: bool = False
-    ) -> dict:
-        """Content of a checkpoint file, its weights under ``state_dict``."""
-        checkpoint = load_file(filename, map_location, verify=verify)
-        if not isinstance(checkpoint, dict):
-            raise CheckpointError(f'{filename} holds a {type(checkpoint).__name__}, not weights')
-        return checkpoint if 'state_dict' in checkpoint else dict(state_dict=checkpoint)
-
-    def _read_start(self) -> tuple[str, dict] | None:
-        """Path and content of the checkpoint that this run starts from, if any."""
+    def _find_start(self) -> StartingPoint | None:
+        """The checkpoint that ``resume`` and ``load_from`` ask for, read once."""
         if self._start_is_known:
             return self._start
         if self._resume and (self._resume == 'auto' or self._load_from is None):
-            self._start = find_checkpoint(self.work_dir, self.logger)
+            self._start = newest_training(self.work_dir, self.logger)
             self._resume = self._start is not None
             if self._start is None:
-                self.logger.warning(
-                    f'No checkpoint to resume from in {self.work_dir}: training begins '
-                    + (f'from {self._load_from}' if self._load_from else 'anew')
-                )
+                source = f'from {self._load_from}' if self._load_from else 'anew'
+                self.logger.warning(f'Nothing to resume in {self.work_dir}: begins {source}')
+        elif self._resume:
+            self._start = read_training(str(self._load_from))
         if self._start is None and self._load_from is not None:
-            self._start = str(self._load_from), self._read_named(str(self._load_from))
+            self._start = read_weights(str(self._load_from), self._bare_model)
         self._start_is_known = True
         return self._start
 
-    def _read_named(self, filename: str) -> dict:
-        try:
-            return self.read_checkpoint(filename, verify=bool(self._resume))
-        except CheckpointError as error:
-            if not self._resume:
-                raise
-            other = find_checkpoint(Path(filename).parent, self.logger)
-            if other is None:
-                raise
-            raise CheckpointError(f'{error}. The newest intact one is {other[0]}') from error
-
     def load_or_resume(self) -> None:
         """Load the checkpoint that ``resume`` and ``load_from`` ask for, once."""
-        if self._has_loaded:
-            return
-        start = self._read_start()
+        start = None if self._has_loaded else self._find_start()
         if start is None:
             return
         if self._resume:
-            self.resume(start[0])
+            self.resume(start.filename)
         else:
-            self.load_checkpoint(start[0])
-        if not isinstance(self._train_loop, BaseLoop):
-            check_complete(self._bare_model, start[1]['state_dict'], start[0])
+            checkpoint = self.load_checkpoint(start.filename)
+            if not isinstance(self._train_loop, BaseLoop):
+                check_complete(self._bare_model, checkpoint['state_dict'], start.filename)
         self._start = None
 
     def load_checkpoint(
@@ -210,23 +195,28 @@ class DetectionRunner(Runner):
         strict: bool = False,
         revise_keys: list = [(r'^module\.', '')],  # noqa: B006
     ) -> dict:
-        """Load weights into the model.
+        """Load weights into the model, a detector's from any published DETR format.
 
         Args:
             filename: As :func:`mmdetr.checkpoint.load_file` takes it.
             map_location: As in :func:`torch.load`.
             strict: Whether every weight has to match; a mismatch is only logged otherwise.
-            revise_keys: Regular expressions and what replaces them in the names of weights.
+            revise_keys: Regular expressions and what replaces them in the names of weights, for a
+                model that is no detector.
 
         Returns:
-            The content of the file.
+            The content of the file, its ``state_dict`` as it was loaded.
         """
-        if self._start is not None and self._start[0] == filename:
-            checkpoint = self._start[1]
+        start = self._start
+        if start is None or start.filename != filename:
+            start = read_weights(filename, self._bare_model, map_location)
+        if isinstance(start.content, Source):
+            checkpoint = load_source(self.model, start.content, strict, self._classes())
+            self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         else:
-            checkpoint = self.read_checkpoint(filename, map_location)
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        _load_checkpoint_to_model(self._bare_model, checkpoint, strict, revise_keys=revise_keys)
+            checkpoint = start.content
+            self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+            _load_checkpoint_to_model(self._bare_model, checkpoint, strict, revise_keys=revise_keys)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
@@ -241,23 +231,19 @@ class DetectionRunner(Runner):
         """Continue the training that a checkpoint comes from.
 
         Args:
-            filename: As :func:`mmdetr.checkpoint.load_file` takes it.
+            filename: A local file.
             resume_optimizer: Whether to take up the optimiser's state.
             resume_param_scheduler: Whether to take up the learning rate schedule's state.
-            map_location: As in :func:`torch.load`.
+            map_location: Not used: what was saved is moved to where the model is.
 
         Raises:
-            CheckpointError: The file holds no state of a training, or another model's.
+            CheckpointError: The file is damaged or holds no state of a training.
+            RuntimeError: The file is of another model.
         """
         self._resume = True
-        checkpoint = self.load_checkpoint(filename, map_location, strict=True)
-        missing = {'meta', 'message_hub'} | ({'optimizer'} if resume_optimizer else set())
-        missing -= checkpoint.keys()
-        if missing:
-            raise CheckpointError(
-                f'{filename} cannot be resumed from, it has no {", ".join(sorted(missing))}. To '
-                'start a new training from its weights, set load_from instead'
-            )
+        if self._start is None:
+            self._start = read_training(filename)
+        checkpoint = self.load_checkpoint(filename, strict=True)
         self._resume_position(filename, checkpoint['meta'])
         restore_message_hub(self.message_hub, checkpoint['message_hub'])
         self.history = ValidationHistory.read(Path(filename).parent, self.iter)
@@ -266,10 +252,7 @@ class DetectionRunner(Runner):
         if resume_optimizer:
             self._resume_optimizer(checkpoint)
         if resume_param_scheduler and self.param_schedulers is not None:
-            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-            saved = checkpoint.get('param_schedulers', [])
-            for scheduler, state in zip(self.param_schedulers, saved, strict=True):
-                scheduler.load_state_dict(state)
+            self._resume_param_schedulers(checkpoint)
         self.logger.info(f'resumed epoch: {self.epoch}, iter: {self.iter}')
 
     def _resume_position(self, filename: str, meta: dict) -> None:
@@ -285,7 +268,7 @@ class DetectionRunner(Runner):
             )
         loop.batches_done = done
         seed = meta.get('seed')
-        if seed is not None and seed != self.seed:
+        if seed is not None and seed != self.shared_seed:
             if self._randomness_cfg.get('seed') is not None:
                 self.logger.warning(
                     f'The checkpoint has seed {seed}, the config {self.seed}; {seed} is used'
@@ -295,12 +278,17 @@ class DetectionRunner(Runner):
             batch_sampler = loop.dataloader.batch_sampler
             if isinstance(batch_sampler, SkippingBatchSampler):
                 batch_sampler.sampler.set_seed(self.shared_seed)
-        classes, saved = self._dataset_classes(), (meta.get('dataset_meta') or {}).get('classes')
+        classes, saved = self._classes(), (meta.get('dataset_meta') or {}).get('classes')
         if classes is not None and saved is not None and list(classes) != list(saved):
             self.logger.warning(f'{filename} was trained on classes {saved}, not {classes}')
 
-    def _dataset_classes(self) -> Any:
-        return (getattr(self.train_dataloader.dataset, 'metainfo', None) or {}).get('classes')
+    def _classes(self) -> list[str] | None:
+        """Class names of the data that the model is to work on, where they are known."""
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            if isinstance(loop, BaseLoop):
+                metainfo: Any = getattr(loop.dataloader.dataset, 'metainfo', None)
+                return (metainfo or {}).get('classes')
+        return None
 
     def _resume_optimizer(self, checkpoint: dict) -> None:
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
@@ -308,6 +296,17 @@ class DetectionRunner(Runner):
         parameters = dict(self._bare_model.named_parameters())
         for name, gradient in checkpoint.get('gradients', {}).items():
             parameters[name].grad = gradient.to(parameters[name].device)
+
+    def _resume_param_schedulers(self, checkpoint: dict) -> None:
+        self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+        saved = checkpoint.get('param_schedulers', [])
+        if len(saved) != len(self.param_schedulers):
+            raise CheckpointError(
+                f'the checkpoint has {len(saved)} learning rate schedules, the config has '
+                f'{len(self.param_schedulers)}: resume with the param_scheduler it was written with'
+            )
+        for scheduler, state in zip(self.param_schedulers, saved, strict=True):
+            resume_param_scheduler_state(scheduler, state)
 
     @property
     def validation_missed(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a checkpoint of a running training holds besides weights, and how it is found again."""
+"""What a checkpoint of a running training holds besides weights."""
 
 import json
 from collections.abc import Mapping
@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamScheduler
 from torch import Tensor, nn
 
-from mmdetr.checkpoint import CheckpointError, load_file
 from mmdetr.checkpoint.io import atomic_write
 
 _HISTORY_FILE = 'validation_history.json'
@@ -80,42 +79,18 @@ def pending_gradients(model: nn.Module, optim_wrapper: OptimWrapper) -> dict[str
     }
 
 
-def find_checkpoint(work_dir: str | Path, logger: Logger) -> tuple[str, dict] | None:
-    """Path and content of the newest intact checkpoint that training can resume from.
+def resume_param_scheduler_state(scheduler: _ParamScheduler, state: dict) -> None:
+    """Load a schedule's state; its end is that of the config, so that a run can be extended.
 
-    Returns:
-        None where no training has left a checkpoint.
-
-    Raises:
-        CheckpointError: There are checkpoints, but none is intact.
+    A schedule without an explicit end gets the length of the run, and leaves out the step that
+    falls on it. In a longer run that step is due.
     """
-    candidates = _checkpoints(Path(work_dir))
-    for path in candidates:
-        try:
-            checkpoint = load_file(path, verify=True)
-        except CheckpointError as error:
-            logger.warning(f'{error}; trying the checkpoint before it')
-            continue
-        if isinstance(checkpoint, dict) and 'optimizer' in checkpoint:
-            return str(path), checkpoint
-    if candidates:
-        names = ', '.join(path.name for path in candidates)
-        raise CheckpointError(f'no checkpoint in {work_dir} is intact and resumable: {names}')
-    return None
-
-
-def _checkpoints(work_dir: Path) -> list[Path]:
-    """Checkpoints of a run: first the one ``last_checkpoint`` names, then the newest first."""
-    candidates, folders = [], [work_dir]
-    pointer = work_dir / 'last_checkpoint'
-    if pointer.is_file():
-        last = Path(pointer.read_text().strip())
-        candidates = [last, work_dir / last.name]  # the second for a folder that was moved
-        folders = [last.parent, work_dir]
-    for folder in folders:
-        paths = [path for path in folder.glob('*.pth') if not path.name.startswith('best_')]
-        candidates += sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
-    return [path for path in dict.fromkeys(candidates) if path.is_file()]
+    left_out = state['_global_step'] == state['end'] < scheduler.end
+    left_out &= not isinstance(scheduler, ReduceOnPlateauParamScheduler)  # steps on a metric only
+    state = {**state, 'end': scheduler.end, '_global_step': state['_global_step'] - left_out}
+    scheduler.load_state_dict(state)
+    if left_out:
+        scheduler.step()
 
 
 class ValidationHistory:

@@ -23,8 +23,9 @@ class ToyDataset(Dataset):
 
     metainfo = dict(classes=CLASSES)
 
-    def __init__(self, length: int = 20, log: str | None = None) -> None:
+    def __init__(self, length: int = 20, augment: bool = True, log: str | None = None) -> None:
         self.length = length
+        self.augment = augment
         self.log = log
 
     def __len__(self) -> int:
@@ -34,7 +35,9 @@ class ToyDataset(Dataset):
         if self.log is not None:
             with open(self.log, 'a') as file:
                 file.write(f'{index}\n')
-        noise = [random.random(), np.random.rand(), float(torch.rand(()))]
+        noise = [0.5, 0.5, 0.5]
+        if self.augment:
+            noise = [random.random(), np.random.rand(), float(torch.rand(()))]
         inputs = torch.tensor([index / self.length, *noise])
         return dict(inputs=inputs, target=torch.tensor([index % 3 / 3]))
 
@@ -85,15 +88,21 @@ def toy_config(work_dir: Path, by_epoch: bool = True, **changes: Any) -> Config:
         if by_epoch
         else dict(by_epoch=False, max_iters=20, val_interval=5)
     )
-    loader = dict(batch_size=4, num_workers=0, dataset=dict(type='ToyDataset'))
+    loader = dict(batch_size=4, num_workers=0)
     config = Config(
         dict(
             work_dir=str(work_dir),
             experiment_name=uuid.uuid4().hex,  # mmengine shares loggers between equal names
             default_scope='mmdetr',
             model=dict(type='ToyModel'),
-            train_dataloader=dict(**loader, sampler=dict(type=kind, shuffle=True)),
-            val_dataloader=dict(**loader, sampler=dict(type='DefaultSampler', shuffle=False)),
+            train_dataloader=dict(
+                **loader, sampler=dict(type=kind, shuffle=True), dataset=dict(type='ToyDataset')
+            ),
+            val_dataloader=dict(
+                **loader,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                dataset=dict(type='ToyDataset', augment=False),
+            ),
             train_cfg=steps,
             val_cfg=dict(),
             val_evaluator=dict(type='ToyMetric'),

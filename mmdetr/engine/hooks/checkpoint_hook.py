@@ -21,6 +21,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     second time.
     """
 
+    out_dir: Any
     kept_steps: list[int]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,0 +1,159 @@
+"""The checkpoint that a run starts from, and what it means for the initial weights."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmdetr.checkpoint import CheckpointError, Source, load_file, read_source
+
+
+@dataclass
+class StartingPoint:
+    """A checkpoint file that was read.
+
+    Attributes:
+        filename: Where it is.
+        content: What is in it; a detector's weights in any published format as a ``Source``.
+    """
+
+    filename: str
+    content: Source | dict
+
+    @property
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The weights under the names that the model gives them."""
+        if isinstance(self.content, Source):
+            return self.content.state_dict
+        return self.content['state_dict']
+
+
+class _NoTrainingError(CheckpointError):
+    """An intact file, but of weights alone."""
+
+
+def read_training(filename: str) -> StartingPoint:
+    """A checkpoint to resume from, its checksums compared.
+
+    Raises:
+        FileNotFoundError: No such file.
+        CheckpointError: The file cannot be used; the message names the newest one beside it that
+            can.
+    """
+    try:
+        return _load_training(filename)
+    except CheckpointError as error:
+        other = next(_intact_trainings(Path(filename).parent, damaged=[]), None)
+        if other is None:
+            raise
+        raise CheckpointError(f'{error}. The newest intact one is {other.filename}') from error
+
+
+def newest_training(work_dir: str | Path, logger: Logger) -> StartingPoint | None:
+    """The newest intact checkpoint that training can resume from.
+
+    Returns:
+        None where no training has left a checkpoint.
+
+    Raises:
+        CheckpointError: There are checkpoints, but none is intact.
+    """
+    damaged: list[CheckpointError] = []
+    found = next(_intact_trainings(Path(work_dir), damaged), None)
+    for error in damaged:
+        logger.warning(f'{error}; looking for an older checkpoint')
+    if found is None and damaged:
+        raise CheckpointError(f'no checkpoint in {work_dir} is intact')
+    return found
+
+
+def read_weights(filename: str, model: nn.Module, map_location: Any = 'cpu') -> StartingPoint:
+    """A checkpoint to take weights from: a detector's in any published format.
+
+    Raises:
+        CheckpointError: The file cannot be used.
+    """
+    if hasattr(model, 'bbox_head'):
+        return StartingPoint(filename, read_source(filename, map_location))
+    content = load_file(filename, map_location)
+    return StartingPoint(filename, content if 'state_dict' in content else {'state_dict': content})
+
+
+def _load_training(filename: str) -> StartingPoint:
+    checkpoint = load_file(filename, verify=True)
+    content = set(checkpoint) if isinstance(checkpoint, dict) else set()
+    missing = {'meta', 'state_dict', 'message_hub', 'optimizer'} - content
+    if missing:
+        raise _NoTrainingError(
+            f'{filename} cannot be resumed from, it has no {", ".join(sorted(missing))}. To start '
+            'a new training from its weights, set load_from instead'
+        )
+    return StartingPoint(filename, checkpoint)
+
+
+def _intact_trainings(folder: Path, damaged: list[CheckpointError]) -> Iterator[StartingPoint]:
+    """Checkpoints of a run that load, the newest first; errors of others go to ``damaged``."""
+    for path in _checkpoints(folder):
+        try:
+            yield _load_training(str(path))
+        except _NoTrainingError:
+            continue
+        except CheckpointError as error:
+            damaged.append(error)
+
+
+def _checkpoints(work_dir: Path) -> list[Path]:
+    """Checkpoints of a run: first the one ``last_checkpoint`` names, then the newest first."""
+    candidates, folders = [], [work_dir]
+    pointer = work_dir / 'last_checkpoint'
+    if pointer.is_file():
+        last = Path(pointer.read_text().strip())
+        candidates = [last, work_dir / last.name]  # the second for a folder that was moved
+        folders = [last.parent, work_dir]
+    for folder in folders:
+        paths = [path for path in folder.glob('*.pth') if not path.name.startswith('best_')]
+        candidates += sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path for path in dict.fromkeys(candidates) if path.is_file()]
+
+
+def drop_needless_pretraining(model: nn.Module, state_dict: Mapping[str, Tensor]) -> list[str]:
+    """Take the pretrained initialisation off modules whose weights a checkpoint brings anyway.
+
+    So that resuming or fine-tuning fetches no backbone weights from the internet. A module of which
+    the checkpoint lacks a tensor keeps its ``init_cfg``.
+
+    Returns:
+        Names of the modules concerned.
+    """
+    names = []
+    for name, module in model.named_modules():
+        init_cfg = getattr(module, 'init_cfg', None)
+        if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
+            continue
+        keys = (f'{name}.{key}' if name else key for key in module.state_dict())
+        if all(key in state_dict or key.endswith('num_batches_tracked') for key in keys):
+            module.init_cfg = None
+            names.append(name or 'model')
+    return names
+
+
+def check_complete(model: nn.Module, state_dict: Mapping[str, Tensor], filename: str) -> None:
+    """Refuse to evaluate a model of which some weights were not in the file.
+
+    Raises:
+        CheckpointError: A tensor of the model is missing or has another shape.
+    """
+    wrong = [
+        key
+        for key, value in model.state_dict().items()
+        if not key.endswith('num_batches_tracked')
+        and (key not in state_dict or state_dict[key].shape != value.shape)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f'{filename} does not fit the model of the config: {len(wrong)} tensors are missing '
+            f'or differ in shape, first {wrong[0]}'
+        )
