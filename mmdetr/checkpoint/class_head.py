@@ -41,7 +41,7 @@ def clean_names(names: Sequence[str | None] | None) -> Names | None:
 def coco_names(num_classes: int) -> Names | None:
     """Names of COCO heads by their size: 91 category ids, 80 classes, 250 panoptic category ids.
 
-    Panoptic ids go on where the things' end, so those heads share their first 91 rows.
+    Panoptic category ids begin with those of the things.
     """
     if num_classes == len(COCO_CLASSES):
         return COCO_CLASSES
@@ -67,9 +67,9 @@ def match_classes(
 ) -> ClassMatch:
     """Find the file's row for each class of a model.
 
-    Heads of one size are copied row by row unless their names contradict each other; else rows are
-    matched by name, letter case and separators aside. Unknown names are COCO's where the size of
-    the head is one of COCO's, which the text of the result says.
+    Heads of one size, or whose names begin alike, are copied row by row unless their names
+    contradict each other; else rows are matched by name, letter case and separators aside. Unknown
+    names are COCO's where the size of the head is one of COCO's, which the result's text says.
 
     Args:
         source: Class names of the file, if it has them.
@@ -93,15 +93,18 @@ def match_classes(
     if source is None or target is None:
         new = [str(i) for i in range(num_target)]
         return _result([], new, 'no names to match by', remarks)
+    if source[:num_target] == target:  # panoptic category ids go on where the things' end
+        rows = [(i, i) for i in range(num_target)]
+        return _result(rows, [], f'the first {num_target} rows as they are', remarks)
     row_of = {_plain(name): i for i, name in enumerate(source) if name is not None}
-    rows, new = [], []
+    matched, new = [], []
     for i, name in enumerate(target):
         row = None if name is None else row_of.get(_plain(name))
         if row is None:
             new.append(name or str(i))
         else:
-            rows.append((i, row))
-    return _result(rows, new, f'{len(rows)} of {num_target} classes by name', remarks)
+            matched.append((i, row))
+    return _result(matched, new, f'{len(matched)} of {num_target} classes by name', remarks)
 
 
 def _result(

@@ -58,6 +58,7 @@ def test_80_classes_in_another_order():
 
 def test_panoptic_head_shares_the_rows_of_the_things():
     assert match_classes(None, COCO_CLASSES, 250, 80).rows == list(enumerate(CATEGORY_IDS))
+    assert match_classes(None, None, 250, 91).rows == [(i, i) for i in range(91)]
     assert match_classes(None, None, 250, 250).rows == [(i, i) for i in range(250)]
 
 
