@@ -128,7 +128,8 @@ def main() -> int:
         )
 
     out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / PREDICTIONS).write_text(json.dumps(records, indent=1), encoding='utf-8')
+    lines = ',\n'.join(map(json.dumps, records))
+    (out_dir / PREDICTIONS).write_text(f'[\n{lines}\n]\n', encoding='utf-8')
     unreadable = len(files) - len(records)
     detections = sum(len(record['boxes']) for record in records)
     summary = f'{len(records)} images, {detections} detections'

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 from PIL import Image
@@ -77,8 +78,10 @@ class DetVisualizer(Visualizer):
 
         Args:
             image: uint8 [h, w, 3] RGB, the original image or the network's input; boxes follow.
-            data_sample: With ``gt_instances`` (boxes in the frame of the network's input) and
-                ``pred_instances`` (boxes in the frame of the original image), both optional.
+            data_sample: Ground truth are its ``gt_instances`` (boxes in the frame of the network's
+                input), else the ``instances`` that the dataset listed in its metainfo (boxes in
+                the frame of the original image); predictions are its ``pred_instances`` (the
+                same frame). Each is optional.
             draw_gt: Draw the ground truth if there is any.
             draw_pred: Draw the predictions if there are any.
             pred_score_thr: Predictions with lower scores are left out.
@@ -91,13 +94,16 @@ class DetVisualizer(Visualizer):
         """
         sides = []
         if data_sample is not None:
-            gt_scale, pred_scale = _scales(image, data_sample)
+            network_scale, original_scale = _scales(image, data_sample)
             if draw_gt and 'gt_instances' in data_sample:
-                sides.append(('ground truth', data_sample.gt_instances, gt_scale))
+                sides.append(('ground truth', data_sample.gt_instances, network_scale))
+            elif draw_gt and 'instances' in data_sample:
+                listed = _from_list(data_sample.instances)
+                sides.append(('ground truth', listed, original_scale))
             if draw_pred and 'pred_instances' in data_sample:
                 pred = data_sample.pred_instances
                 pred = pred[pred.scores >= pred_score_thr]
-                sides.append((f'prediction, score >= {pred_score_thr:g}', pred, pred_scale))
+                sides.append((f'prediction, score >= {pred_score_thr:g}', pred, original_scale))
         pictures = [
             self._draw_instances(image, instances, scale, title if len(sides) > 1 else '')
             for title, instances, scale in sides
@@ -124,8 +130,17 @@ class DetVisualizer(Visualizer):
         return str(classes[label]) if label < len(classes) else f'class {label}'
 
 
+def _from_list(instances: list[dict]) -> InstanceData:
+    """A dataset's dict(bbox, bbox_label, ignore_flag) without crowds, which are no objects."""
+    objects = [each for each in instances if not each['ignore_flag']]
+    return InstanceData(
+        bboxes=torch.tensor([each['bbox'] for each in objects], dtype=torch.float32),
+        labels=torch.tensor([each['bbox_label'] for each in objects], dtype=torch.int64),
+    )
+
+
 def _scales(image: np.ndarray, data_sample: DetDataSample) -> tuple[np.ndarray, np.ndarray]:
-    """[4] factors that bring ground truth and predicted boxes into the frame of the image."""
+    """[4] factors that bring boxes of network input and original into the frame of the image."""
     shape = tuple(image.shape[:2])
     original = tuple(data_sample.get('ori_shape', shape)[:2])
     network = tuple(data_sample.get('img_shape', original)[:2])

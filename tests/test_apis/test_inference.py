@@ -230,10 +230,10 @@ def test_infer_writes_pictures_and_json(infer, detector, files, tmp_path, capsys
 
 def test_infer_goes_on_after_unreadable_files(infer, tmp_path, capsys):
     folder = tmp_path / 'in'
-    (folder / 'sub').mkdir(parents=True)
+    (folder / 'a').mkdir(parents=True)
     pixels = np.zeros((20, 20, 3), np.uint8)
     Image.fromarray(pixels).save(folder / 'x.png')
-    Image.fromarray(pixels).save(folder / 'sub' / 'x.png')
+    Image.fromarray(pixels).save(folder / 'a' / 'x.png')
     (folder / 'broken.png').write_bytes(b'no image')
     assert infer(folder / '**' / '*.png', '--out-dir', tmp_path / 'out') == 1
     printed = capsys.readouterr()
@@ -242,7 +242,7 @@ def test_infer_goes_on_after_unreadable_files(infer, tmp_path, capsys):
     assert '1 unreadable' in printed.out
     # Same name, different folders.
     assert (tmp_path / 'out' / 'x.png').is_file()
-    assert (tmp_path / 'out' / 'sub' / 'x.png').is_file()
+    assert (tmp_path / 'out' / 'a' / 'x.png').is_file()
 
 
 def test_infer_refuses_what_makes_no_sense(infer, files, tmp_path):

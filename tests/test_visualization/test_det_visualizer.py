@@ -156,6 +156,21 @@ def test_boxes_follow_the_frame_of_the_image():
         visualizer.draw(GREY[:40, :40], sample)
 
 
+def test_ground_truth_as_the_dataset_lists_it():
+    """Where a test pipeline loads no annotations; crowds are left out."""
+    listed = [
+        dict(bbox=[100, 200, 300, 400], bbox_label=0, ignore_flag=0),
+        dict(bbox=[350, 200, 450, 400], bbox_label=1, ignore_flag=1),
+    ]
+    meta = dict(ori_shape=(500, 600), img_shape=(1000, 1200), scale_factor=(2.0, 2.0))
+    picture = DetVisualizer().draw(GREY, make_sample(instances=listed, **meta))
+    left, _, right, bottom = extent(picture, 0)
+    assert (left, right, bottom) == (100, 300, 400)
+    assert extent(picture, 1) is None
+    # No objects at all: an empty picture.
+    assert (DetVisualizer().draw(GREY, make_sample(instances=[], **meta)) == GREY).all()
+
+
 def test_class_names_come_from_the_dataset(monkeypatch):
     seen = []
     monkeypatch.setattr(
