@@ -3,10 +3,14 @@ from .backbones import ResNet
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
 from .heads import DETRHead
-from .layers import LearnedPositionalEncoding, SinePositionalEncoding
+from .layers import (
+    FlatPositionalEncoding,
+    LearnedPositionalEncoding,
+    SinePositionalEncoding,
+)
 from .losses import CrossEntropyLoss, GIoULoss, L1Loss, SetCriterion
 from .necks import InputProjection
-from .transformers import DETRTransformer
+from .transformers import DETRTransformer, TorchTransformer
 
 __all__ = [
     'DETR',
@@ -16,6 +20,7 @@ __all__ = [
     'DETRHead',
     'DETRTransformer',
     'DetDataPreprocessor',
+    'FlatPositionalEncoding',
     'GIoUCost',
     'GIoULoss',
     'HungarianAssigner',
@@ -25,4 +30,5 @@ __all__ = [
     'ResNet',
     'SetCriterion',
     'SinePositionalEncoding',
+    'TorchTransformer',
 ]

@@ -8,6 +8,7 @@ from torch import nn
 
 from mmdetr.models.layers import (
     MLP,
+    FlatPositionalEncoding,
     LearnedPositionalEncoding,
     MultiheadAttention,
     SinePositionalEncoding,
@@ -173,3 +174,21 @@ def test_learned_encoding_refuses_larger_maps():
     encoding = LearnedPositionalEncoding(num_feats=3, num_rows=4, num_cols=5)
     with pytest.raises(ValueError, match=r'5 x 5 is larger .* 4 x 5.*num_rows'):
         encoding(torch.zeros(1, 6, 5, 5))
+
+
+def test_learned_encoding_interpolates_by_option():
+    encoding = LearnedPositionalEncoding(num_feats=3, num_rows=4, num_cols=5, interpolate=True)
+    value = encoding(torch.zeros(1, 6, 8, 5))
+    assert torch.equal(value[0, :3, 0], encoding.col_embed.weight.T)
+    # Twice the rows, half a pixel off the samples: a quarter of the way from row 1 to row 2.
+    rows = encoding.row_embed.weight
+    torch.testing.assert_close(value[0, 3:, 3, 0], 0.75 * rows[1] + 0.25 * rows[2])
+
+
+def test_flat_encoding_is_in_reading_order():
+    encoding = FlatPositionalEncoding(num_feats=3, num_tokens=12)
+    value = encoding(torch.zeros(2, 6, 3, 4))
+    assert value.shape == (1, 6, 3, 4)
+    assert torch.equal(value[0, :, 1, 2], encoding.embedding[1 * 4 + 2])
+    with pytest.raises(ValueError, match=r'3 x 5 has 15 pixels.*12'):
+        encoding(torch.zeros(1, 6, 3, 5))

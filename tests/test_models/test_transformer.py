@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmdetr.models import DETRTransformer
+from mmdetr.models import DETRTransformer, TorchTransformer
 
 B, D, H, W, N = 2, 16, 3, 4, 5
 
@@ -123,3 +123,23 @@ def test_pre_norm_normalises_the_memory():
 def test_wrong_options_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
+
+
+def test_torch_transformer_equals_the_stacks_it_is_made_of(inputs):
+    torch.manual_seed(0)
+    transformer = TorchTransformer(
+        D, num_heads=4, num_encoder_layers=2, num_decoder_layers=2
+    ).eval()
+    mask = torch.zeros(B, H, W, dtype=torch.bool)
+    mask[1, :, 2:] = True
+    tokens = (inputs['features'] + inputs['pos']).flatten(2).transpose(1, 2)
+    memory = transformer.encoder(tokens, src_key_padding_mask=mask.flatten(1))
+    queries = inputs['queries'].expand(B, -1, -1)
+    expected = transformer.decoder(queries, memory, memory_key_padding_mask=mask.flatten(1))
+    every = transformer(**{**inputs, 'padding_mask': mask}, all_layers=True)
+    assert every.shape == (2, B, N, D)
+    torch.testing.assert_close(every[-1], expected)
+    torch.testing.assert_close(transformer(**{**inputs, 'padding_mask': mask})[0], expected)
+    first, second = (layer.linear1.weight for layer in transformer.encoder.layers)
+    assert first.shape == (4 * D, D)
+    assert not torch.equal(first, second)

@@ -26,6 +26,10 @@ class DETRHead(BaseModule):
         positional_encoding: Config of the spatial encoding; ``num_feats`` defaults to D / 2.
         transformer: Config of the transformer; ``embed_dims`` defaults to D.
         criterion: Config of the loss; None for a model that is never trained.
+        num_reg_layers: Linear layers of the box branch.
+        sigmoid_bboxes: Bound boxes to 0..1 by a sigmoid. False leaves the box branch linear, as in
+            the short form of DETR; nothing then keeps boxes inside the image or their sides
+            positive.
         max_per_img: Detections kept per image, best first; None keeps every query.
 
     Source: paper section 3.2.
@@ -39,10 +43,13 @@ class DETRHead(BaseModule):
         positional_encoding: dict,
         transformer: dict,
         criterion: dict | None = None,
+        num_reg_layers: int = 3,
+        sigmoid_bboxes: bool = True,
         max_per_img: int | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.sigmoid_bboxes = sigmoid_bboxes
         self.max_per_img = max_per_img
         self.query_embedding = nn.Embedding(num_queries, in_channels)
         self.positional_encoding = MODELS.build(
@@ -50,7 +57,7 @@ class DETRHead(BaseModule):
         )
         self.transformer = MODELS.build(transformer, default_args=dict(embed_dims=in_channels))
         self.cls_branch = nn.Linear(in_channels, num_classes + 1)
-        self.reg_branch = MLP(in_channels, in_channels, 4, num_layers=3)
+        self.reg_branch = MLP(in_channels, in_channels, 4, num_reg_layers)
         self.criterion = None
         if criterion is not None:
             self.criterion = MODELS.build(criterion, default_args=dict(num_classes=num_classes))
@@ -79,7 +86,10 @@ class DETRHead(BaseModule):
         hidden = self.transformer(
             features, padding_mask, pos, self.query_embedding.weight, all_layers=all_layers
         )
-        return SetPrediction(self.cls_branch(hidden), self.reg_branch(hidden).sigmoid())
+        bboxes = self.reg_branch(hidden)
+        return SetPrediction(
+            self.cls_branch(hidden), bboxes.sigmoid() if self.sigmoid_bboxes else bboxes
+        )
 
     def loss(
         self, prediction: SetPrediction, data_samples: list[DetDataSample]

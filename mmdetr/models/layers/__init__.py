@@ -1,10 +1,15 @@
 from .attention import MultiheadAttention
 from .mlp import MLP
-from .positional_encoding import LearnedPositionalEncoding, SinePositionalEncoding
+from .positional_encoding import (
+    FlatPositionalEncoding,
+    LearnedPositionalEncoding,
+    SinePositionalEncoding,
+)
 from .transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     'MLP',
+    'FlatPositionalEncoding',
     'LearnedPositionalEncoding',
     'MultiheadAttention',
     'SinePositionalEncoding',

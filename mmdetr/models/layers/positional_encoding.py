@@ -7,6 +7,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mmdetr.registry import MODELS
 
@@ -70,13 +71,18 @@ class LearnedPositionalEncoding(nn.Module):
         num_feats: Channels per axis, D / 2.
         num_rows: Largest feature height.
         num_cols: Largest feature width.
+        interpolate: Stretch the tables bilinearly over larger feature maps instead of refusing
+            them.
 
     Source: paper table 3 ("learned"); table size and uniform initialisation as in the authors'
         code. The padding mask has no influence.
     """
 
-    def __init__(self, num_feats: int, num_rows: int = 50, num_cols: int = 50) -> None:
+    def __init__(
+        self, num_feats: int, num_rows: int = 50, num_cols: int = 50, interpolate: bool = False
+    ) -> None:
         super().__init__()
+        self.interpolate = interpolate
         self.row_embed = nn.Embedding(num_rows, num_feats)
         self.col_embed = nn.Embedding(num_cols, num_feats)
         nn.init.uniform_(self.row_embed.weight)
@@ -93,16 +99,69 @@ class LearnedPositionalEncoding(nn.Module):
             [1, D, h, w]
 
         Raises:
-            ValueError: The feature map is larger than the table.
+            ValueError: The feature map is larger than the table and ``interpolate`` is False.
         """
         height, width = features.shape[-2:]
-        rows, columns = self.row_embed.weight, self.col_embed.weight
-        if height > len(rows) or width > len(columns):
+        self.check_size(height, width)
+        x = self._table(self.col_embed.weight, width).expand(height, -1, -1)
+        y = self._table(self.row_embed.weight, height)[:, None].expand(-1, width, -1)
+        return torch.cat((x, y), dim=-1).permute(2, 0, 1)[None]
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ValueError if a feature map of ``height`` x ``width`` does not fit."""
+        num_rows, num_cols = self.row_embed.num_embeddings, self.col_embed.num_embeddings
+        if not self.interpolate and (height > num_rows or width > num_cols):
             raise ValueError(
                 f'the feature map of {height} x {width} is larger than the learned positional '
-                f'encoding of {len(rows)} x {len(columns)}: raise num_rows and num_cols, or '
-                'make the images smaller'
+                f'encoding of {num_rows} x {num_cols}: raise num_rows and num_cols, set '
+                'interpolate=True, or make the images smaller'
             )
-        x = columns[:width].expand(height, -1, -1)
-        y = rows[:height, None].expand(-1, width, -1)
-        return torch.cat((x, y), dim=-1).permute(2, 0, 1)[None]
+
+    @staticmethod
+    def _table(table: Tensor, length: int) -> Tensor:
+        """The first ``length`` entries, or all of them stretched to ``length``."""
+        if length <= len(table):
+            return table[:length]
+        return F.interpolate(table.T[None], size=length, mode='linear')[0].T
+
+
+@MODELS.register_module()
+class FlatPositionalEncoding(nn.Module):
+    """One learned vector per pixel of a feature map of fixed size, in reading order.
+
+    Args:
+        num_feats: Half of the channels D.
+        num_tokens: Pixels of the feature map; 225 for images of 480 x 480 at stride 32.
+
+    Source: the short form of DETR, which learns one table for all tokens; uniform initialisation.
+    """
+
+    def __init__(self, num_feats: int, num_tokens: int = 225) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.rand(num_tokens, 2 * num_feats))
+
+    def forward(self, features: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Encode the positions of a feature map.
+
+        Args:
+            features: [B, D, h, w]; only its size is read.
+            padding_mask: Not used; part of the interface of positional encodings.
+
+        Returns:
+            [1, D, h, w]
+
+        Raises:
+            ValueError: h * w is not ``num_tokens``.
+        """
+        height, width = features.shape[-2:]
+        self.check_size(height, width)
+        return self.embedding.T.reshape(1, -1, height, width)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ValueError if a feature map of ``height`` x ``width`` does not fit."""
+        if height * width != len(self.embedding):
+            raise ValueError(
+                f'the feature map of {height} x {width} has {height * width} pixels, the flat '
+                f'positional encoding {len(self.embedding)}: resize all images to one fixed size '
+                '(480 x 480 for 225 pixels) or set num_tokens'
+            )
