@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -373,6 +374,11 @@ class DetectionRunner(Runner):
             for gradient in gradients.values():
                 all_reduce(gradient, op='mean')
         return gradients
+
+    @cached_property
+    def _cfg_text(self) -> str:
+        """Formatting a config takes up to a second: not for every checkpoint."""
+        return self.cfg.pretty_text
 
     def _checkpoint_meta(self, meta: dict, by_epoch: bool) -> dict:
         loop: Any = self.train_loop

@@ -14,7 +14,7 @@ from mmdetr.engine import DetectionRunner
 from .toy import toy_config, weights
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     pass
 
 
@@ -27,17 +27,19 @@ class Interrupt(Hook):
 
     def _strike(self, runner: Any, **_: Any) -> None:
         if runner.iter == self.iteration:
-            raise Interrupted
+            raise InterruptedRunError
 
 
 def train(work_dir: Path, interrupt: Interrupt | None = None, **changes: Any) -> DetectionRunner:
     runner = DetectionRunner.from_cfg(toy_config(work_dir, **changes))
     if interrupt is None:
         runner.train()
-        return runner
-    runner.register_hook(interrupt)
-    with pytest.raises(Interrupted):
-        runner.train()
+    else:
+        runner.register_hook(interrupt)
+        with pytest.raises(InterruptedRunError):
+            runner.train()
+    if changes.get('train_dataloader__persistent_workers'):
+        runner.train_dataloader._iterator._shutdown_workers()  # left to __del__, it takes seconds
     return runner
 
 
@@ -120,7 +122,7 @@ def test_interruption_in_test_cases_costs_something(tmp_path: Path) -> None:
     assert (runner.epoch, runner.iter) == (2, 12)
     resumed = DetectionRunner.from_cfg(toy_config(tmp_path, resume='auto'))
     resumed.register_hook(Interrupt('before_train_iter', 10))
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         resumed.train()
 
 
@@ -174,7 +176,7 @@ def test_damaged_newest_checkpoint(tmp_path: Path) -> None:
         DetectionRunner.from_cfg(explicit).train()
 
     (tmp_path / 'epoch_3.pth').write_bytes(b'')
-    with pytest.raises(CheckpointError, match='no checkpoint in .* is intact'):
+    with pytest.raises(CheckpointError, match=r'no checkpoint in .* is intact'):
         DetectionRunner.from_cfg(toy_config(tmp_path, resume='auto')).train()
 
 
