@@ -1,0 +1,36 @@
+# Hooks, seed, logging and pictures, the same for every config.
+default_scope = 'mmdetr'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook',
+        interval=1,
+        max_keep_ckpts=3,
+        save_best='coco/bbox_mAP',
+        rule='greater',
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='DetVisualizationHook'),  # draw=True: pictures of each validation
+)
+# Moving average of the weights: custom_hooks = [dict(type='EMAHook', momentum=0.0002)]
+
+# The backend of torch.distributed is nccl on GPUs and gloo without.
+env_cfg = dict(
+    cudnn_benchmark=False,  # every batch has another size, which the benchmark would repeat for
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(),
+)
+# Fixed, so that a config says what its run will do; seed=None draws one and records it.
+randomness = dict(seed=0)
+
+# For TensorBoard add dict(type='TensorboardVisBackend').
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='DetVisualizer', vis_backends=vis_backends, name='visualizer')
+log_processor = dict(window_size=50, mean_pattern=r'.*(loss|time|grad_norm|error).*')
+log_level = 'INFO'
+
+load_from = None
+resume = False

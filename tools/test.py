@@ -1,0 +1,90 @@
+"""Evaluates a checkpoint on the test data of a config."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.evaluator import DumpResults
+
+from mmdetr.engine import DetectionRunner
+from mmdetr.engine.config_options import apply_cfg_options
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Evaluate a checkpoint on the test data of a config.',
+        epilog="""\
+examples:
+  python tools/test.py configs/detr_r50_8xb2-150e_coco.py detr-r50.pth
+  python tools/test.py CONFIG CHECKPOINT --show-dir pictures
+  python tools/test.py CONFIG CHECKPOINT --cfg-options test_evaluator.classwise=True
+  tools/dist_test.sh CONFIG CHECKPOINT 8
+""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights, of any format that mmdetr reads, or a URL')
+    parser.add_argument(
+        '--work-dir', help='folder for the log and the metrics (default: work_dirs/<config name>)'
+    )
+    parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
+    parser.add_argument('--show-dir', metavar='DIR', help='draw predictions into this folder')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change entries of the config',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started several processes; tools/dist_test.sh sets it',
+    )
+    args = parser.parse_args()
+    if not os.path.isfile(args.config):
+        parser.error(f'config not found: {args.config}')
+    if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
+        parser.error(f'checkpoint not found: {args.checkpoint}')
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out must end in .pkl or .pickle: {args.out}')
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config as the command line changes it."""
+    cfg = Config.fromfile(args.config)
+    try:
+        apply_cfg_options(cfg, args.cfg_options)
+    except KeyError as error:
+        sys.exit(f'error: {error.args[0]}')
+    if cfg.get('test_dataloader') is None:
+        sys.exit(f'error: {args.config} has no test_dataloader')
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.show_dir is not None:
+        hook = cfg.setdefault('default_hooks', {}).setdefault('visualization', {})
+        hook.update(type='DetVisualizationHook', test_out_dir=args.show_dir)
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    runner = DetectionRunner.from_cfg(load_config(args))
+    if args.out is not None:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    try:
+        runner.test()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,128 @@
+"""Trains a detector from a config."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+
+from mmdetr.engine import DetectionRunner
+from mmdetr.engine.config_options import apply_cfg_options
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Train a detector.',
+        epilog="""\
+examples:
+  python tools/train.py configs/detr_r50_8xb2-150e_coco.py
+  python tools/train.py CONFIG --resume                 continue after an interruption
+  python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=4 load_from=detr.pth
+  tools/dist_train.sh CONFIG 8 --amp                    8 GPUs, mixed precision
+
+The work directory gets the log, the config as it was run, checkpoints (last_checkpoint names the
+newest) and validation_history.json.
+""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/<config name>)'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue the training of this checkpoint; without a path that of the newest intact '
+        'one in the work directory, or begin where there is none',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: bfloat16 where the GPU has it, else float16 with loss scaling',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch, by auto_scale_lr of the config',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change entries of the config, as model.bbox_head.num_queries=50 or a="[1,2]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started several processes; tools/dist_train.sh and slurm_train.sh set it',
+    )
+    args = parser.parse_args()
+    if not os.path.isfile(args.config):
+        parser.error(f'config not found: {args.config}')
+    if args.resume not in (None, 'auto') and not os.path.isfile(args.resume):
+        parser.error(f'checkpoint not found: {args.resume}')
+    return args
+
+
+def enable_amp(cfg: Config) -> None:
+    """Replace the optimiser wrapper by its mixed precision form.
+
+    Raises:
+        SystemExit: There is no GPU.
+    """
+    if not torch.cuda.is_available():
+        sys.exit('error: --amp needs a CUDA GPU and none is available; train without it')
+    if cfg.optim_wrapper.get('type', 'OptimWrapper') != 'OptimWrapper':
+        return
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        # bfloat16 has the range of float32, there is nothing to scale.
+        cfg.optim_wrapper.update(dtype='bfloat16', loss_scale=1.0)
+    else:
+        cfg.optim_wrapper.update(dtype='float16', loss_scale='dynamic')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config as the command line changes it."""
+    cfg = Config.fromfile(args.config)
+    try:
+        apply_cfg_options(cfg, args.cfg_options)
+    except KeyError as error:
+        sys.exit(f'error: {error.args[0]}')
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            sys.exit(
+                'error: --auto-scale-lr: the config does not say which batch its learning rate is '
+                'for; add auto_scale_lr = dict(base_batch_size=...)'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume == 'auto':
+        cfg.resume = 'auto'
+    elif args.resume is not None:
+        cfg.resume, cfg.load_from = True, args.resume
+    return cfg
+
+
+def main() -> None:
+    # For parts of other packages that read files by torch.load on their own.
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    cfg = load_config(parse_args())
+    try:
+        DetectionRunner.from_cfg(cfg).train()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main()
