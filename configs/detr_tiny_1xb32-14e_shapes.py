@@ -9,9 +9,7 @@ _base_ = [
 # ResNet-18 to stride 8, trained from scratch with its batch norm, and a pre-norm transformer: the
 # paper's model needs ImageNet weights and hundreds of epochs to start at all.
 model = dict(
-    backbone=dict(
-        depth=18, frozen_stages=-1, norm_frozen=False, out_indices=(1,), init_cfg=None
-    ),
+    backbone=dict(depth=18, frozen_stages=-1, norm_frozen=False, out_indices=(1,), init_cfg=None),
     neck=dict(out_channels=128),
     bbox_head=dict(
         num_classes=3,

@@ -1,0 +1,6 @@
+# No auxiliary losses.
+#   tools/dist_train.sh configs/ablations/detr_r50_16xb4-300e_coco_no-aux.py 16
+# Cost: about that of the parent.
+# Result of the paper: none stated.
+_base_ = '../detr_r50_16xb4-300e_coco.py'
+model = dict(bbox_head=dict(criterion=dict(aux_loss=False)))
