@@ -50,9 +50,9 @@ def _check_model(runner: Any, classes: tuple[str, ...], loader: str) -> None:
     for name, module in model.named_modules():
         num_classes = getattr(module, 'num_classes', None)
         if isinstance(num_classes, int) and num_classes != len(classes):
+            key = '.'.join(filter(None, ('model', name, 'num_classes')))
+            names = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
             raise ValueError(
-                f'model.{name}.num_classes is {num_classes}, but {loader}.dataset has '
-                f'{len(classes)} classes ({", ".join(classes[:5])}'
-                f'{", ..." if len(classes) > 5 else ""}): set model.{name}.num_classes='
-                f'{len(classes)} or the metainfo.classes of the dataset'
+                f'{key} is {num_classes}, but {loader}.dataset has {len(classes)} classes '
+                f'({names}): set {key}={len(classes)} or the metainfo.classes of the dataset'
             )
