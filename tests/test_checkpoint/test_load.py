@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
-from mmdetr.checkpoint import CheckpointError, load_checkpoint
+from mmdetr.checkpoint import CheckpointError, Source, load_checkpoint, load_source
 from mmdetr.registry import MODELS
 from tests.reference import batch, facebook_state_dict, model_config, our_name, read_case
 
@@ -300,11 +300,14 @@ def test_nothing_that_fits_is_an_error(tmp_path):
 def test_panoptic_file_gives_the_box_model(tmp_path, log):
     file = {f'detr.{name}': value for name, value in facebook_weights('sine_post').items()}
     file |= {name: torch.zeros(1) for name in mask_head_names()}
+    path = save(tmp_path / 'panoptic.pth', dict(model=file))
     model = build()
 
-    load(model, save(tmp_path / 'panoptic.pth', dict(model=file)))
+    load(model, path)
 
     assert_loaded(model, 'sine_post')
+    with pytest.raises(CheckpointError, match='strict'):
+        load(build(), path, strict=True)
     assert 'unused (32): mask_head.lay1.weight' in log()
 
 
@@ -356,25 +359,28 @@ def test_wrapped_model(tmp_path):
     assert_loaded(model, 'sine_post')
 
 
+@cache
+def resnet50_detr(dilation: bool) -> nn.Module:
+    config = model_config(read_case('dc5')[0])
+    config['backbone']['dilation'] = dilation
+    return MODELS.build(config)
+
+
 @pytest.mark.parametrize(
-    ('filename', 'args', 'dilated', 'expected'),
+    ('filename', 'config', 'dilated', 'expected'),
     [
-        ('detr.pth', None, False, 'this model is plain (backbone.dilation=False)'),
-        ('detr.pth', None, True, 'this model is DC5 (backbone.dilation=True)'),
-        ('detr-r50-dc5.pth', None, True, None),
-        ('detr-r50-dc5.pth', None, False, 'WARNING: the file is DC5'),
+        ('detr.pth', {}, False, 'this model is plain (backbone.dilation=False)'),
+        ('detr.pth', {}, True, 'this model is DC5 (backbone.dilation=True)'),
+        ('detr-r50-dc5.pth', {}, True, None),
+        ('detr-r50-dc5.pth', {}, False, 'WARNING: the file is DC5'),
         ('detr.pth', dict(dilation=False), True, 'WARNING: the file is plain'),
         ('detr.pth', dict(dilation=True), True, None),
     ],
 )
-def test_dc5_is_said_where_weights_cannot_tell(filename, args, dilated, expected, tmp_path, log):
-    config = model_config(read_case('dc5')[0])
-    config['backbone']['dilation'] = dilated
-    content = dict(model=facebook_weights('dc5'))
-    if args is not None:
-        content['args'] = argparse.Namespace(**args)
+def test_dc5_is_said_where_weights_cannot_tell(filename, config, dilated, expected, log):
+    source = Source(filename, 'facebook', ours('dc5'), [], {}, config)
 
-    load(MODELS.build(config), save(tmp_path / filename, content))
+    load_source(resnet50_detr(dilated), source, logger=MMLogger.get_instance('test_load'))
 
     if expected is None:
         assert 'plain' not in log()
