@@ -1,6 +1,7 @@
 """What a checkpoint of a running training holds besides weights."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from logging import Logger
 from pathlib import Path
@@ -90,7 +91,9 @@ def resume_param_scheduler_state(scheduler: _ParamScheduler, state: dict) -> Non
     state = {**state, 'end': scheduler.end, '_global_step': state['_global_step'] - left_out}
     scheduler.load_state_dict(state)
     if left_out:
-        scheduler.step()
+        with warnings.catch_warnings():  # no step of the optimiser has come before, in this process
+            warnings.simplefilter('ignore')
+            scheduler.step()
 
 
 class ValidationHistory:
