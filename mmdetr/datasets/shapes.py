@@ -93,7 +93,7 @@ class ShapesDataset(DetDataset):
         height, width = self.image_size
         data_list = []
         for img_id in range(self.num_images):
-            _, shapes = self._scene(np.random.default_rng((self.seed, img_id)))
+            _, shapes, _ = self._scene(img_id)
             instances = [
                 dict(bbox=list(shape.bbox_xyxy), bbox_label=shape.label, ignore_flag=0)
                 for shape in shapes
@@ -104,8 +104,7 @@ class ShapesDataset(DetDataset):
     def prepare_data(self, idx: int) -> Any:
         """Draws image ``idx`` and runs the pipeline on it."""
         results = self.get_data_info(idx)
-        rng = np.random.default_rng((self.seed, results['img_id']))
-        background, shapes = self._scene(rng)
+        background, shapes, rng = self._scene(results['img_id'])
         results['img'] = draw(self.image_size, background, shapes, rng)
         results['img_shape'] = results['ori_shape'] = self.image_size
         return self.pipeline(results)
@@ -138,8 +137,11 @@ class ShapesDataset(DetDataset):
         ]
         return dict(images=images, annotations=annotations, categories=categories)
 
-    def _scene(self, rng: np.random.Generator) -> tuple[np.ndarray, list[Shape]]:
-        return random_scene(self.image_size, self.min_objects, self.max_objects, rng)
+    def _scene(self, img_id: int) -> tuple[np.ndarray, list[Shape], np.random.Generator]:
+        """Background, objects, and the generator from which drawing goes on."""
+        rng = np.random.default_rng((self.seed, img_id))
+        scene = random_scene(self.image_size, self.min_objects, self.max_objects, rng)
+        return *scene, rng
 
 
 def random_scene(

@@ -10,11 +10,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 from PIL import Image
 from torchvision.transforms import functional
 
 from mmdetr.datasets.transforms.resize import short_side_size
-from mmdetr.registry import TRANSFORMS
+from mmdetr.registry import METRICS, TRANSFORMS
 
 from .coco_files import annotation, image, write_coco, write_images
 
@@ -139,6 +140,27 @@ def test_loader_of_shapes():
         sample = batch['data_samples'][0]
         assert ('gt_instances' in sample) == (name == 'train_dataloader')
         assert ('instances' in sample.metainfo_keys()) == (name == 'val_dataloader')
+
+
+def test_coco_metric_scores_shapes_without_a_file():
+    cfg = config('shapes')
+    cfg.val_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.val_dataloader.dataset.num_images = 40
+    loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
+    metric = METRICS.build(cfg.val_evaluator)
+    metric.dataset_meta = loader.dataset.metainfo
+    for batch in loader:
+        for sample in batch['data_samples']:
+            bboxes = torch.tensor([each['bbox'] for each in sample.instances])
+            labels = torch.tensor([each['bbox_label'] for each in sample.instances])
+            # Triangles are called rectangles.
+            sample.pred_instances = InstanceData(
+                bboxes=bboxes, labels=labels.clamp(max=1), scores=torch.ones(len(labels))
+            )
+        metric.process(batch, [sample.to_dict() for sample in batch['data_samples']])
+    numbers = metric.evaluate(len(loader.dataset))
+    assert numbers['coco/bbox_AR@100'] == pytest.approx(2 / 3)
+    assert 1 / 3 < numbers['coco/bbox_mAP'] < 2 / 3
 
 
 def test_shapes_of_training_and_validation_differ():

@@ -83,6 +83,19 @@ def test_boxes_are_tight_and_inside(height, width, seed):
     assert (outward < 1).all()  # nothing is painted outside, but for the pixel the edge lies in
 
 
+def test_boxes_of_the_data_list_are_where_the_shapes_are():
+    dataset = ShapesDataset(num_images=60, max_objects=1)
+    for idx in range(60):
+        results = dataset[idx]
+        (instance,) = results['instances']
+        x1, y1, x2, y2 = np.round(instance['bbox']).astype(int)
+        centre = results['img'][(y1 + y2) // 2, (x1 + x2) // 2].astype(float)
+        around = results['img'].astype(float)
+        around[y1:y2, x1:x2] = np.nan
+        # Contrast is 100 at least, less mottle and grain.
+        assert np.abs(centre - np.nanmean(around, axis=(0, 1))).max() > 40
+
+
 def test_shapes_have_the_form_of_their_label():
     area_of_box = {CIRCLE: [], RECTANGLE: [], TRIANGLE: []}
     for seed in range(120):
