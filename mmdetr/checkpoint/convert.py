@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from .class_head import Names, coco_names, dataset_meta
@@ -125,8 +126,6 @@ def _write_huggingface(
     if path.suffix == '.bin':
         save_file(weights, path)
     else:
-        from safetensors.torch import save
-
         contiguous = {name: value.contiguous() for name, value in weights.items()}
         with atomic_write(path) as file:
             file.write(save(contiguous, metadata={'format': 'pt'}))

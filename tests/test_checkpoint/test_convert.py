@@ -2,6 +2,7 @@ import json
 import runpy
 import sys
 from argparse import Namespace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
 HEAD = 'bbox_head.cls_branch'
 
 
+@cache
 def facebook_weights(case: str) -> dict:
     meta, _ = read_case(case)
     return facebook_state_dict(meta['shapes'], meta['seed'])
