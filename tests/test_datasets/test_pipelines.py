@@ -44,7 +44,7 @@ def test_mmcv_transforms_are_found_as_they_are(name):
 
 
 @pytest.mark.parametrize(
-    'size', [(64, 48), (48, 64), (500, 375), (333, 500), (800, 850), (900, 70)]
+    'size', [(64, 48), (48, 64), (500, 375), (333, 500), (800, 850), (200, 100)]
 )
 @pytest.mark.parametrize('suffix', ['png', 'jpg'])
 def test_pixels_equal_the_authors(tmp_path, size, suffix):
