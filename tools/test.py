@@ -60,7 +60,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     try:
         apply_cfg_options(cfg, args.cfg_options)
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         sys.exit(f'error: {error.args[0]}')
     if cfg.get('test_dataloader') is None:
         sys.exit(f'error: {args.config} has no test_dataloader')
@@ -68,8 +68,9 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.show_dir is not None:
-        hook = cfg.setdefault('default_hooks', {}).setdefault('visualization', {})
-        hook.update(type='DetVisualizationHook', test_out_dir=args.show_dir)
+        hooks = cfg.get('default_hooks') or {}
+        drawing = dict(hooks.get('visualization') or {}, test_out_dir=args.show_dir)
+        cfg.default_hooks = dict(hooks, visualization=dict(drawing, type='DetVisualizationHook'))
     return cfg
 
 

@@ -93,7 +93,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     try:
         apply_cfg_options(cfg, args.cfg_options)
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         sys.exit(f'error: {error.args[0]}')
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'

@@ -23,12 +23,13 @@ _READ_FROM_CONFIG = (
 def apply_cfg_options(cfg: Config, options: dict[str, Any] | None) -> None:
     """Merge ``key.of.an.entry=value`` overrides into a config.
 
-    mmengine creates whatever key it is given, so that a misspelt one is without effect. A new entry
-    is accepted where nothing in its place has a similar name; at the top level, only what the
-    runner knows.
+    mmengine creates whatever key it is given, so that a misspelt one is without effect. Here a new
+    key at the top level has to be one that the runner knows, and elsewhere must not look like one
+    that is there already. In a dict with a ``type`` any key will do: what takes it will complain.
 
     Raises:
-        KeyError: A key is in neither place; the message has the closest ones.
+        KeyError: A key is misspelt; the message has the closest ones.
+        TypeError: A key leads into something that is no dict.
     """
     for key in options or {}:
         _check_key(cfg, key)
@@ -38,20 +39,23 @@ def apply_cfg_options(cfg: Config, options: dict[str, Any] | None) -> None:
 
 def _check_key(cfg: Config, key: str) -> None:
     place: Any = cfg
-    parts = key.split('.')
-    for depth, part in enumerate(parts):
-        if isinstance(place, list | tuple) and part.isdigit():
-            if int(part) >= len(place):
-                where = '.'.join(parts[:depth])
-                raise KeyError(f'--cfg-options {key}: {where} has {len(place)} entries')
+    *parents, last = key.split('.')
+    for depth, part in enumerate([*parents, last]):
+        where = '.'.join(parents[:depth])
+        if isinstance(place, list | tuple):
+            if not part.isdigit() or int(part) >= len(place):
+                raise KeyError(f'--cfg-options {key}: {where} has entries 0 to {len(place) - 1}')
             place = place[int(part)]
-            continue
-        if not isinstance(place, Mapping | Config):
+        elif not isinstance(place, Mapping | Config):
+            raise TypeError(f'--cfg-options {key}: {where} is {place!r}, nothing can be set in it')
+        elif part not in place:
+            if 'type' not in place:
+                _check_new_entry(list(place), part, key, top=depth == 0)
             return
-        if part not in place:
-            _check_new_entry(list(place), part, key, top=depth == 0)
-            return
-        place = place[part]
+        else:
+            if place[part] is None and depth < len(parents):
+                place[part] = {}  # mmengine merges into a dict, not into None
+            place = place[part]
 
 
 def _check_new_entry(present: list[str], part: str, key: str, top: bool) -> None:

@@ -1,0 +1,75 @@
+"""Overrides that lead nowhere are errors."""
+
+import re
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+
+from mmdetr.engine.config_options import apply_cfg_options
+
+
+def config() -> Config:
+    return Config(
+        dict(
+            model=dict(type='DETR', bbox_head=dict(type='DETRHead', encoder_pos='none')),
+            train_cfg=dict(max_epochs=3, val_interval=1),
+            optim_wrapper=dict(type='OptimWrapper', clip_grad=None),
+            default_hooks=dict(checkpoint=dict(interval=1)),
+            train_pipeline=[dict(type='A', prob=0.5), dict(type='B')],
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('model.bbox_head.encoder_pos', 'input'),
+        ('model.bbox_head.decoder_pos', 'none'),  # left at its default by the config
+        ('model.bbox_head.criterion.assigner.type', 'A'),
+        ('default_hooks.logger.interval', 5),
+        ('optim_wrapper.clip_grad.max_norm', 0.1),
+        ('train_pipeline.0.prob', 0.1),
+        ('load_from', 'a.pth'),
+        ('find_unused_parameters', True),
+        ('auto_scale_lr.enable', True),
+    ],
+)
+def test_accepted(key: str, value: Any) -> None:
+    cfg = config()
+    apply_cfg_options(cfg, {key: value})
+    place: Any = cfg
+    for part in key.split('.'):
+        place = place[int(part)] if part.isdigit() else place[part]
+    assert place == value
+
+
+@pytest.mark.parametrize(
+    ('key', 'hint'),
+    [
+        ('modle.bbox_head.num_classes', r"no 'modle' there; did you mean model"),
+        ('train_cfg.max_epoch', 'did you mean max_epochs'),
+        ('default_hooks.checkpint.interval', 'did you mean checkpoint'),
+        ('train_pipeline.2.prob', 'train_pipeline has entries 0 to 1'),
+        ('train_pipeline.prob', 'train_pipeline has entries 0 to 1'),
+        ('laod_from', 'did you mean load_from'),
+        ('zzz', r"no 'zzz' there$"),
+    ],
+)
+def test_refused(key: str, hint: str) -> None:
+    with pytest.raises(KeyError) as caught:
+        apply_cfg_options(config(), {key: 1})
+    message = caught.value.args[0]
+    assert message.startswith(f'--cfg-options {key}: ')
+    assert re.search(hint, message)
+
+
+def test_key_into_a_number() -> None:
+    with pytest.raises(TypeError, match=r'train_cfg\.max_epochs is 3, nothing can be set in it'):
+        apply_cfg_options(config(), {'train_cfg.max_epochs.x': 1})
+
+
+def test_nothing_to_apply() -> None:
+    cfg = config()
+    apply_cfg_options(cfg, None)
+    assert cfg.to_dict() == config().to_dict()
