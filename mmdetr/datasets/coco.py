@@ -40,6 +40,9 @@ class CocoDataset(DetDataset):
         ann_file, metainfo, data_root, data_prefix, filter_cfg, indices, serialize_data, pipeline,
             test_mode, lazy_init, max_refetch: Of mmengine's ``BaseDataset``; images lie in
             ``data_prefix=dict(img='train2017/')``.
+        category_ids_as_labels: Use category ids as labels, as the authors' code does: a model of
+            91 classes for COCO, whose ids end at 90. Ids without a category become classes
+            named ``unused 0`` and so on.
         max_unreadable: So many different images may be unreadable before training stops with an
             error that names them. Each worker process of a data loader counts for itself.
 
@@ -51,7 +54,15 @@ class CocoDataset(DetDataset):
         RuntimeError: More than ``max_unreadable`` images cannot be read, in training.
     """
 
-    def __init__(self, ann_file: str = '', *, max_unreadable: int = 10, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        ann_file: str = '',
+        *,
+        category_ids_as_labels: bool = False,
+        max_unreadable: int = 10,
+        **kwargs: Any,
+    ) -> None:
+        self.category_ids_as_labels = category_ids_as_labels
         self.max_unreadable = max_unreadable
         self.dirty_boxes: dict[str, list] = {}
         """Image ids of dropped and clipped boxes by reason, one entry per box."""
@@ -111,6 +122,15 @@ class CocoDataset(DetDataset):
             return None
 
     def _choose_classes(self, categories: dict[int, str]) -> None:
+        if self.category_ids_as_labels:
+            if 'classes' in self._metainfo:
+                raise ValueError('category_ids_as_labels and metainfo.classes exclude each other')
+            if min(categories, default=0) < 0:
+                raise ValueError(f'{self.ann_file}: a negative category id cannot be a label')
+            categories = {
+                cat_id: categories.get(cat_id, f'unused {cat_id}')
+                for cat_id in range(max(categories, default=-1) + 1)
+            }
         cat_id_of = {name: cat_id for cat_id, name in categories.items()}
         classes = self._metainfo.get('classes', list(cat_id_of))
         if not isinstance(classes, (list, tuple)) or len(set(classes)) < len(classes):

@@ -74,7 +74,8 @@ class CocoAnnotations:
                 raise ValueError(f'{self.path} has no class {unknown[0]!r}, only {known}')
             cat_ids = [id_of[name] for name in names]
         for name, cat_id in zip(names, cat_ids, strict=True):
-            if self.categories.get(cat_id) != name:
+            # A dataset with category ids as labels has classes for unused ids, without objects.
+            if self.categories.get(cat_id, f'unused {cat_id}') != name:
                 raise ValueError(
                     f"the dataset's class {name!r} has category id {cat_id}, but the categories "
                     f'of {self.path} are {known}'

@@ -321,3 +321,26 @@ def test_bccd(warnings_seen):
     assert sample['inputs'].dtype == torch.uint8
     bboxes = sample['data_samples'].gt_instances.bboxes
     assert (bboxes[:, 2:] > bboxes[:, :2]).all()
+
+
+def test_category_ids_as_labels(ann_file):
+    dataset = CocoDataset(ann_file=ann_file, category_ids_as_labels=True)
+    named = CocoDataset(ann_file=ann_file)
+    assert len(dataset.metainfo['classes']) == 91
+    assert dataset.metainfo['cat_ids'] == tuple(range(91))
+    assert [dataset.metainfo['classes'][i] for i in (0, 2, 7, 90)] == [
+        'unused 0',
+        'cat',
+        'dog',
+        'bird',
+    ]
+    cat_ids = named.metainfo['cat_ids']
+    for idx in range(len(dataset)):
+        labels = [each['bbox_label'] for each in dataset.get_data_info(idx)['instances']]
+        expected = [each['bbox_label'] for each in named.get_data_info(idx)['instances']]
+        assert labels == [cat_ids[label] for label in expected]
+
+
+def test_category_ids_as_labels_leave_no_choice_of_classes(ann_file):
+    with pytest.raises(ValueError, match='exclude'):
+        CocoDataset(ann_file=ann_file, category_ids_as_labels=True, metainfo=dict(classes=['cat']))

@@ -90,7 +90,9 @@ def test_resnet_equals_torchvision(depth, channels):
         expected = module(expected)
     (actual,) = ours(x)
     assert actual.shape == (1, channels, 2, 2)
-    torch.testing.assert_close(actual, expected)
+    # Without statistics of real images the features are large.
+    limit = 1e-5 * expected.abs().max().item()
+    torch.testing.assert_close(actual, expected, atol=limit, rtol=0)
 
 
 def test_resnet_dilation_keeps_stride_16_and_the_first_block_undilated():

@@ -1,0 +1,210 @@
+"""Every config builds, learns, and differs from its parent in what its name says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+
+from mmdetr.registry import MODELS
+from mmdetr.structures import DetDataSample
+
+ROOT = Path(__file__).parents[1] / 'configs'
+LEAVES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py'))
+LEAVES = [name for name in LEAVES if not name.startswith('_base_/')]
+COCO_300E = 'detr_r50_16xb4-300e_coco.py'
+TRANSFORMER = 'model.bbox_head.transformer'
+CRITERION = 'model.bbox_head.criterion'
+
+# Child: (parent, what differs).
+CHILDREN: dict[str, tuple[str, dict]] = {
+    'detr_r50-dc5_16xb4-500e_coco.py': (
+        'detr_r50_16xb4-500e_coco.py',
+        {'model.backbone.dilation': True},
+    ),
+    'detr_r101_16xb4-500e_coco.py': (
+        'detr_r50_16xb4-500e_coco.py',
+        {
+            'model.backbone.depth': 101,
+            'model.backbone.init_cfg.checkpoint': 'torchvision://resnet101',
+        },
+    ),
+    'detr_r101-dc5_16xb4-500e_coco.py': (
+        'detr_r101_16xb4-500e_coco.py',
+        {'model.backbone.dilation': True},
+    ),
+    'detr_r18_8xb2-150e_coco.py': (
+        'detr_r50_8xb2-150e_coco.py',
+        {
+            'model.backbone.depth': 18,
+            'model.backbone.init_cfg.checkpoint': 'torchvision://resnet18',
+        },
+    ),
+    'detr_r50_16xb4-500e_coco.py': (
+        COCO_300E,
+        {
+            'train_cfg.max_epochs': 500,
+            'param_scheduler.0.end': 500,
+            'param_scheduler.0.milestones.0': 400,
+        },
+    ),
+    'detr_r50_minimal-document_8xb2-150e_coco.py': (
+        'detr_r50_minimal_8xb2-150e_coco.py',
+        {
+            'model.bbox_head.num_classes': 91,
+            'model.bbox_head.sigmoid_bboxes': False,
+            'train_dataloader.dataset.category_ids_as_labels': True,
+            'val_dataloader.dataset.category_ids_as_labels': True,
+            'test_dataloader.dataset.category_ids_as_labels': True,
+        },
+    ),
+}
+ABLATIONS: dict[str, dict] = {
+    **{f'enc{n}': {f'{TRANSFORMER}.num_encoder_layers': n} for n in (0, 3, 12)},
+    **{f'dec{n}': {f'{TRANSFORMER}.num_decoder_layers': n} for n in (1, 2, 3, 4, 5)},
+    'no-ffn': {f'{TRANSFORMER}.feedforward_channels': 0},
+    'no-spatial-pos': {
+        f'{TRANSFORMER}.encoder_pos': 'none',
+        f'{TRANSFORMER}.decoder_pos': 'none',
+        f'{TRANSFORMER}.query_pos': 'input',
+    },
+    'sine-pos-at-input': {
+        f'{TRANSFORMER}.{name}': 'input' for name in ('encoder_pos', 'decoder_pos', 'query_pos')
+    },
+    'learned-pos': {
+        'model.bbox_head.positional_encoding.type': 'LearnedPositionalEncoding',
+        'model.bbox_head.positional_encoding.normalize': None,
+    },
+    'no-encoder-pos': {f'{TRANSFORMER}.encoder_pos': 'none'},
+    'no-giou': {
+        **{f'{CRITERION}.loss_giou.{key}': None for key in ('type', 'loss_weight')},
+        **{f'{CRITERION}.assigner.match_costs.giou.{key}': None for key in ('type', 'weight')},
+        f'{CRITERION}.loss_giou': None,
+        f'{CRITERION}.assigner.match_costs.giou': None,
+    },
+    'no-l1': {
+        **{f'{CRITERION}.loss_bbox.{key}': None for key in ('type', 'loss_weight')},
+        **{f'{CRITERION}.assigner.match_costs.bbox.{key}': None for key in ('type', 'weight')},
+        f'{CRITERION}.loss_bbox': None,
+        f'{CRITERION}.assigner.match_costs.bbox': None,
+    },
+    'no-aux': {f'{CRITERION}.aux_loss': False},
+    'pre-norm': {f'{TRANSFORMER}.norm_first': True},
+}
+CHILDREN |= {
+    f'ablations/detr_r50_16xb4-300e_coco_{name}.py': (COCO_300E, changes)
+    for name, changes in ABLATIONS.items()
+}
+
+# Million parameters of the paper (tables 1 and 2, section 4.2), for 91 classes.
+PAPER_PARAMETERS = {
+    COCO_300E: 41.3,
+    'detr_r101_16xb4-500e_coco.py': 60.2,
+    'ablations/detr_r50_16xb4-300e_coco_enc0.py': 33.4,
+    'ablations/detr_r50_16xb4-300e_coco_enc3.py': 37.4,
+    'ablations/detr_r50_16xb4-300e_coco_enc12.py': 49.2,
+    'ablations/detr_r50_16xb4-300e_coco_no-ffn.py': 28.7,
+}
+
+
+def flatten(value, prefix: str = '') -> dict:
+    """{'a': [{'b': 1}]} -> {'a.0.b': 1}"""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return {prefix: value}
+    return {
+        name: leaf
+        for key, child in items
+        for name, leaf in flatten(child, f'{prefix}.{key}' if prefix else str(key)).items()
+    }
+
+
+def difference(child: str, parent: str) -> dict:
+    """Keys whose values differ, with the child's value, None where it has none."""
+    ours = flatten(Config.fromfile(ROOT / child).to_dict())
+    theirs = flatten(Config.fromfile(ROOT / parent).to_dict())
+    keys = (ours.keys() | theirs.keys()) - {'filename'}
+    missing = object()
+    return {
+        key: ours.get(key) for key in keys if ours.get(key, missing) != theirs.get(key, missing)
+    }
+
+
+@pytest.mark.parametrize('child', sorted(CHILDREN))
+def test_child_differs_in_what_its_name_says_and_nothing_else(child):
+    parent, changes = CHILDREN[child]
+    assert difference(child, parent) == changes
+
+
+def test_every_ablation_is_covered():
+    ablations = {name for name in LEAVES if name.startswith('ablations/')}
+    assert ablations <= CHILDREN.keys()
+    assert {name for name in CHILDREN if name.startswith('ablations/')} <= ablations
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_header_states_command_cost_and_result(name):
+    header = (ROOT / name).read_text().split('_base_')[0]
+    assert f'configs/{name}' in header or 'configs/my_data.py' in header
+    assert 'ost' in header
+    assert 'esult' in header
+
+
+@pytest.mark.parametrize('name', sorted(PAPER_PARAMETERS))
+def test_parameters_of_the_paper(name):
+    cfg = Config.fromfile(ROOT / name)
+    cfg.model.bbox_head.num_classes = 91
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert round(trainable / 1e6, 1) == PAPER_PARAMETERS[name]
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_forward_and_backward(name):
+    """All parameters but the frozen ones get gradients, so that distributed training works."""
+    cfg = Config.fromfile(ROOT / name)
+    model = MODELS.build(cfg.model).train()
+    size = 480 if 'minimal' in name else 64
+    sample = DetDataSample(metainfo=dict(img_id=1))
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[5.0, 5, 30, 40], [20, 10, 60, 60]]), labels=torch.tensor([0, 2])
+    )
+    image = torch.randint(256, (3, size, size), dtype=torch.uint8)
+    batch = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
+    total, _ = model.parse_losses(model(**batch, mode='loss'))
+    total.backward()
+    lacking = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert total.isfinite()
+    assert not lacking
+
+
+def test_document_form_has_the_documents_shapes():
+    cfg = Config.fromfile(ROOT / 'detr_r50_minimal-document_8xb2-150e_coco.py')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model).eval()
+        prediction = model(torch.zeros(16, 3, 480, 480))
+    assert prediction.logits.shape == (1, 16, 100, 92)
+    assert prediction.bboxes.shape == (1, 16, 100, 4)
+
+
+def test_short_form_refuses_other_sizes():
+    cfg = Config.fromfile(ROOT / 'detr_r50_minimal_8xb2-150e_coco.py')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model).eval()
+        with pytest.raises(ValueError, match='480 x 480'):
+            model(torch.zeros(1, 3, 480, 512))
+
+
+@pytest.mark.parametrize(
+    'key', ['backbone.dilatation', 'neck.out_chanels', 'bbox_head.transformer.norm_frist']
+)
+def test_misspelt_option_is_named(key):
+    cfg = Config.fromfile(ROOT / COCO_300E)
+    cfg.merge_from_dict({f'model.{key}': True})
+    with pytest.raises(TypeError, match=key.rsplit('.', 1)[-1]):
+        MODELS.build(cfg.model)
