@@ -81,8 +81,8 @@ CASES = {
     ),
     'a seed drawn by mmengine': ('before_train_iter', 12, dict(randomness__seed=None)),
     'a schedule that follows the metric': (
-        'before_val',
-        10,
+        'before_train_iter',
+        12,
         dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='toy/score', patience=0)]),
     ),
 }
