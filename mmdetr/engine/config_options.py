@@ -53,9 +53,11 @@ def _check_key(cfg: Config, key: str) -> None:
                 _check_new_entry(list(place), part, key, top=depth == 0)
             return
         else:
-            if place[part] is None and depth < len(parents):
-                place[part] = {}  # mmengine merges into a dict, not into None
-            place = place[part]
+            child = place[part]
+            if child is None and depth < len(parents):
+                child = {}  # mmengine merges into a dict, not into None
+                setattr(place, part, child)
+            place = child
 
 
 def _check_new_entry(present: list[str], part: str, key: str, top: bool) -> None:

@@ -81,6 +81,7 @@ class EpochSampler(Sampler):
         self._seed_from_config = 'seed' in sampler
         self.seed = seed
         self.epoch = 0
+        self.skip = 0  # indices to leave out of the next pass
 
     @property
     def infinite(self) -> bool:
@@ -100,12 +101,12 @@ class EpochSampler(Sampler):
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[SampleIndex]:
-        if not self.infinite:
-            yield from (SampleIndex(i, self.seed, self.epoch) for i in self.sampler)
-            return
+        skip, self.skip = self.skip, 0
         rank, world_size = get_dist_info()
-        for drawn, index in enumerate(self.sampler):
-            epoch = (rank + drawn * world_size) // len(self.dataset)
+        epoch = self.epoch
+        for drawn, index in enumerate(islice(self.sampler, skip, None), start=skip):
+            if self.infinite:
+                epoch = (rank + drawn * world_size) // len(self.dataset)
             yield SampleIndex(index, self.seed, epoch)
 
 
@@ -144,7 +145,10 @@ class SkippingBatchSampler(Sampler):
 
     def __iter__(self) -> Iterator[list[SampleIndex]]:
         skip, self.skip = self.skip, 0
-        yield from islice(iter(self.batch_sampler), skip, None)
+        if type(self.batch_sampler) is BatchSampler:  # subclasses may form batches otherwise
+            # Many times faster than to form the batches: a long run skips millions of indices.
+            self.sampler.skip, skip = skip * self.batch_size, 0
+        yield from islice(self.batch_sampler, skip, None)
 
 
 def seeded_dataloader_cfg(dataloader: dict, seed: int) -> dict:

@@ -13,7 +13,7 @@ import torch
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler
 
 from mmdetr.engine.data_sampling import (
     EpochSampler,
@@ -178,7 +178,7 @@ def test_pickles_for_spawned_workers() -> None:
 
 
 @DATA_SAMPLERS.register_module()
-class ParitySampler(Sampler):
+class ParitySampler(BatchSampler):
     """Batches of even or of odd indices, as samplers by aspect ratio have them."""
 
     def __init__(self, sampler: Sampler, batch_size: int) -> None:
