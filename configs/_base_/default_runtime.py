@@ -26,9 +26,12 @@ env_cfg = dict(
 # Fixed, so that a config says what its run will do; seed=None draws one and records it.
 randomness = dict(seed=0)
 
-# For TensorBoard add dict(type='TensorboardVisBackend').
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='DetVisualizer', vis_backends=vis_backends, name='visualizer')
+# For TensorBoard, in a child config:
+#   visualizer = dict(
+#       vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
+visualizer = dict(
+    type='DetVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
 log_processor = dict(window_size=50, mean_pattern=r'.*(loss|time|grad_norm|error).*')
 log_level = 'INFO'
 
