@@ -85,8 +85,10 @@ def _alias(target: Any, full_name: str) -> Any:
 
 
 # argparse.Namespace (the authors' checkpoints keep their options in one) is a bag of attributes.
+# torch < 2.6 does not know set.
 SAFE_TYPES: list[Any] = [
     argparse.Namespace,
+    set,
     _alias(_Dtype, 'numpy.dtype'),
     _alias(_Array, 'numpy.ndarray'),
     _alias(_HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
