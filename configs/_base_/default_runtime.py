@@ -14,6 +14,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),  # draw=True: pictures of each validation
+    collapse_watch=dict(type='CollapseWatchHook'),
 )
 # Moving average of the weights: custom_hooks = [dict(type='EMAHook', momentum=0.0002)]
 
@@ -32,7 +33,10 @@ randomness = dict(seed=0)
 visualizer = dict(
     type='DetVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')]
 )
-log_processor = dict(window_size=50, mean_pattern=r'.*(loss|time|grad_norm|error).*')
+log_processor = dict(
+    window_size=50,
+    mean_pattern=r'.*(loss|time|grad_norm|error|object_share|box_spread|matched|correct).*',
+)
 log_level = 'INFO'
 
 load_from = None

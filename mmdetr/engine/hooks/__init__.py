@@ -1,4 +1,5 @@
 from .checkpoint_hook import CheckpointHook
+from .collapse_watch_hook import CollapseWatchHook
 from .history_limit_hook import HistoryLimitHook
 from .iteration_seed_hook import IterationSeedHook
 from .num_class_check_hook import NumClassCheckHook
@@ -6,6 +7,7 @@ from .visualization_hook import DetVisualizationHook
 
 __all__ = [
     'CheckpointHook',
+    'CollapseWatchHook',
     'DetVisualizationHook',
     'HistoryLimitHook',
     'IterationSeedHook',

@@ -70,6 +70,11 @@ class SetCriterion(nn.Module):
             of layer i before it; ``class_error`` (percent of matched queries of the last layer
             with the wrong class; 100 without objects, as in the authors' code) and
             ``cardinality_error`` (mean absolute difference between objects predicted and present).
+            For :class:`~mmdetr.engine.hooks.CollapseWatchHook`, of the last layer:
+            ``object_share`` (queries whose best class is not no-object), ``box_spread`` (standard
+            deviation over an image's queries, mean of the four coordinates in 0..1),
+            ``matched_score`` (mean probability of the right class over matched queries, 0 without
+            objects), ``num_matched`` and ``num_correct`` of them.
 
         Raises:
             FloatingPointError: A prediction is NaN or infinite; names the images.
@@ -92,7 +97,8 @@ class SetCriterion(nn.Module):
             target_labels = self._target_labels(prediction, assignment, labels)
             losses = self._losses(prediction, targets, assignment, target_labels)
             errors = self._errors(prediction.logits[-1].detach(), target_labels[-1], targets)
-        return {**losses, **errors}
+            health = self._health(prediction, target_labels[-1])
+        return {**losses, **errors, **health}
 
     def _target(self, data_sample: DetDataSample, like: Tensor) -> SetTarget:
         """Ground truth to the criterion's frame: absolute xyxy -> cxcywh in 0..1."""
@@ -183,4 +189,19 @@ class SetCriterion(nn.Module):
         return dict(
             class_error=100 - 100 * correct / matched.sum().clamp(min=1),
             cardinality_error=(cardinality - counts).abs().float().mean(),
+        )
+
+    @torch.no_grad()
+    def _health(self, prediction: SetPrediction, target_labels: Tensor) -> dict[str, Tensor]:
+        logits, bboxes = prediction.logits[-1], prediction.bboxes[-1]
+        predicted = logits.argmax(-1)
+        matched = target_labels != self.num_classes
+        scores = logits.softmax(-1).gather(-1, target_labels[..., None])[..., 0]
+        num_matched = matched.sum().float()
+        return dict(
+            object_share=(predicted != self.num_classes).float().mean(),
+            box_spread=bboxes.std(1, correction=0).mean(),
+            matched_score=(scores * matched).sum() / num_matched.clamp(min=1),
+            num_matched=num_matched,
+            num_correct=(matched & (predicted == target_labels)).sum().float(),
         )
