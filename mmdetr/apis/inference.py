@@ -47,7 +47,8 @@ def init_detector(
         config.merge_from_dict(cfg_options)
     with DefaultScope.overwrite_default_scope('mmdetr'):
         model = MODELS.build(_without_pretrained(config.model))
-    dataset_meta = _config_meta(config)
+    # The class head is loaded by name where the config names classes.
+    model.dataset_meta = _config_meta(config)
     if checkpoint is not None:
         loaded = load_checkpoint(model, checkpoint, map_location='cpu')
         missing = model.state_dict().keys() - loaded['state_dict'].keys()
@@ -56,9 +57,8 @@ def init_detector(
                 f'{checkpoint} lacks {len(missing)} weights of the model, as {min(missing)}: '
                 'config and checkpoint do not belong together'
             )
-        dataset_meta = loaded.get('meta', {}).get('dataset_meta') or dataset_meta
+        model.dataset_meta = loaded.get('meta', {}).get('dataset_meta') or model.dataset_meta
     model.cfg = config
-    model.dataset_meta = dataset_meta
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return model.to(device).eval()
