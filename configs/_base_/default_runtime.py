@@ -15,6 +15,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),  # draw=True: pictures of each validation
     collapse_watch=dict(type='CollapseWatchHook'),
+    non_finite_guard=dict(type='NonFiniteGuardHook', action='stop'),  # or 'skip': without the step
 )
 # Moving average of the weights: custom_hooks = [dict(type='EMAHook', momentum=0.0002)]
 

@@ -120,7 +120,12 @@ class DetectionRunner(Runner):
             self._train_dataloader = original
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """Also registers the hooks that exact resuming and early checks need."""
+        """Also registers the hooks that exact resuming and early checks need.
+
+        ``None`` turns off a hook, where mmengine lets it turn off its own alone.
+        """
+        own = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+        hooks = {k: hook for k, hook in (hooks or {}).items() if hook is not None or k in own}
         super().register_default_hooks(hooks)
         for hook in (IterationSeedHook(), NumClassCheckHook(), HistoryLimitHook()):
             self.register_hook(hook)
@@ -142,6 +147,14 @@ class DetectionRunner(Runner):
             f'Learning rates scaled by {ratio:g}: {effective} images per optimiser step, the '
             f'config is for {auto_scale_lr["base_batch_size"]}'
         )
+
+    def train(self) -> nn.Module:
+        """Launch training; hooks may keep what led to NaN or infinite predictions."""
+        try:
+            return super().train()
+        except FloatingPointError as error:
+            self.call_hook('after_floating_point_error', error=error)
+            raise
 
     def _init_model_weights(self) -> None:
         """Initialise what the checkpoint to start from leaves open, fetching nothing in vain."""

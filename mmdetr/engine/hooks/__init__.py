@@ -2,6 +2,7 @@ from .checkpoint_hook import CheckpointHook
 from .collapse_watch_hook import CollapseWatchHook
 from .history_limit_hook import HistoryLimitHook
 from .iteration_seed_hook import IterationSeedHook
+from .non_finite_guard_hook import NonFiniteGuardHook
 from .num_class_check_hook import NumClassCheckHook
 from .visualization_hook import DetVisualizationHook
 
@@ -11,5 +12,6 @@ __all__ = [
     'DetVisualizationHook',
     'HistoryLimitHook',
     'IterationSeedHook',
+    'NonFiniteGuardHook',
     'NumClassCheckHook',
 ]
