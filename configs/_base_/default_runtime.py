@@ -14,6 +14,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),  # draw=True: pictures of each validation
+    dataset_check=dict(type='DatasetCheckHook'),
     collapse_watch=dict(type='CollapseWatchHook'),
     non_finite_guard=dict(type='NonFiniteGuardHook', action='stop'),  # or 'skip': without the step
 )

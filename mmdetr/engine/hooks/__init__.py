@@ -1,5 +1,6 @@
 from .checkpoint_hook import CheckpointHook
 from .collapse_watch_hook import CollapseWatchHook
+from .dataset_check_hook import DatasetCheckHook
 from .history_limit_hook import HistoryLimitHook
 from .iteration_seed_hook import IterationSeedHook
 from .non_finite_guard_hook import NonFiniteGuardHook
@@ -9,6 +10,7 @@ from .visualization_hook import DetVisualizationHook
 __all__ = [
     'CheckpointHook',
     'CollapseWatchHook',
+    'DatasetCheckHook',
     'DetVisualizationHook',
     'HistoryLimitHook',
     'IterationSeedHook',
