@@ -71,9 +71,15 @@ def test_figures_over_the_epoch() -> None:
         (dict(), []),
     ],
 )
-def test_warns_of_collapse_alone_and_not_at_first(changes: dict, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    'limit',
+    [dict(warn_from_epoch=2, warn_from_iter=0), dict(warn_from_epoch=1, warn_from_iter=4)],
+)
+def test_warns_of_collapse_alone_and_not_at_first(
+    changes: dict, words: list[str], limit: dict
+) -> None:
     runner = Runner()
-    runner.run(CollapseWatchHook(warn_from_epoch=2), *[HEALTHY | changes] * 6)
+    runner.run(CollapseWatchHook(**limit), *[HEALTHY | changes] * 6)
     assert len(runner.messages) == 3 + len(runner.warnings)
     assert len(runner.warnings) == (2 if words else 0)
     for text in runner.warnings:
@@ -105,7 +111,7 @@ class WatchedToyModel(ToyModel):
 @pytest.mark.parametrize('by_epoch', [True, False])
 def test_in_a_training(tmp_path: Any, by_epoch: bool) -> None:
     config = toy_config(tmp_path, by_epoch, model__type='WatchedToyModel')
-    config.default_hooks.collapse_watch = dict(type='CollapseWatchHook')
+    config.default_hooks.collapse_watch = dict(type='CollapseWatchHook', warn_from_iter=12)
     DetectionRunner.from_cfg(config).train()
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert log.count('training batches: 0.0% of queries') == 4
