@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import InstanceData
@@ -18,6 +19,7 @@ from mmdetr.engine.hooks import NonFiniteGuardHook
 from mmdetr.registry import HOOKS
 from mmdetr.structures import DetDataSample
 
+from .test_distributed import train_on_two
 from .toy import ToyDataset, ToyModel, toy_config, weights
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +169,32 @@ def test_a_good_run_is_not_touched(tmp_path: Path) -> None:
     bare.train()
     assert torch.equal(weights(guarded), weights(bare))
     assert not (tmp_path / 'a' / 'non_finite').exists()
+
+
+@MODELS.register_module()
+class TroubledOnOneRank(TroubledModel):
+    """In trouble on the second rank alone."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if get_rank() == 0:
+            self.trouble = 'none'
+        return super().forward(*args, **kwargs)
+
+
+@pytest.mark.parametrize('trouble', ['loss', 'gradient'])
+def test_two_processes_skip_together(tmp_path: Path, trouble: str) -> None:
+    content = train_on_two(
+        tmp_path,
+        model=dict(type='TroubledOnOneRank', trouble=trouble, _delete_=True),
+        default_hooks__guard=dict(type='NonFiniteGuardHook', action='skip'),
+    )
+    assert all(value.isfinite().all() for value in content['state_dict'].values())
+    # DistributedDataParallel does not compare weights; the optimiser counts the steps it took.
+    iterations = content['meta']['iter']
+    steps = {int(state['step']) for state in content['optimizer']['state'].values()}
+    assert steps == {iterations - 1}
+    kept = [path.name for path in (tmp_path / 'non_finite').iterdir()]
+    assert sorted(kept) == ['iter_7_rank0.pth', 'iter_7_rank1.pth']
 
 
 @pytest.fixture
