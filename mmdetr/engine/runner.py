@@ -25,7 +25,7 @@ from mmdetr.registry import RUNNERS
 
 from .data_sampling import SkippingBatchSampler, seeded_dataloader_cfg
 from .distributed import choose_backend, init_cpu_process_group
-from .hooks import HistoryLimitHook, IterationSeedHook, NumClassCheckHook
+from .hooks import HistoryLimitHook, IterationSeedHook, NumClassCheckHook, PositionCheckHook
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .start import (
     StartingPoint,
@@ -127,8 +127,9 @@ class DetectionRunner(Runner):
         own = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
         hooks = {k: hook for k, hook in (hooks or {}).items() if hook is not None or k in own}
         super().register_default_hooks(hooks)
-        for hook in (IterationSeedHook(), NumClassCheckHook(), HistoryLimitHook()):
-            self.register_hook(hook)
+        own_hooks = (IterationSeedHook, NumClassCheckHook, PositionCheckHook, HistoryLimitHook)
+        for hook in own_hooks:
+            self.register_hook(hook())
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale the learning rate linearly with the images per optimiser step.
@@ -255,7 +256,7 @@ class DetectionRunner(Runner):
             RuntimeError: The file is of another model.
         """
         self._resume = True
-        if self._start is None:
+        if self._start is None or self._start.filename != filename:
             self._start = read_training(filename)
         checkpoint = self.load_checkpoint(filename, strict=True)
         self._resume_position(filename, checkpoint['meta'])

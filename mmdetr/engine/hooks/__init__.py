@@ -5,6 +5,7 @@ from .history_limit_hook import HistoryLimitHook
 from .iteration_seed_hook import IterationSeedHook
 from .non_finite_guard_hook import NonFiniteGuardHook
 from .num_class_check_hook import NumClassCheckHook
+from .position_check_hook import PositionCheckHook
 from .visualization_hook import DetVisualizationHook
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     'IterationSeedHook',
     'NonFiniteGuardHook',
     'NumClassCheckHook',
+    'PositionCheckHook',
 ]

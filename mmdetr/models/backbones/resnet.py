@@ -76,6 +76,7 @@ class ResNet(BaseModule):
 
     Attributes:
         out_channels: Channels of each returned feature map.
+        strides: Input pixels per pixel of each returned feature map.
 
     Source: paper section 4 "technical details" and table 1 (DC5); He et al., Deep Residual
         Learning.
@@ -108,6 +109,7 @@ class ResNet(BaseModule):
             self.add_module(name, getattr(resnet, name))
         first_width = resnet.layer1[-1].conv1.in_channels
         self.out_channels = tuple(first_width * 2**i for i in self.out_indices)
+        self.strides = tuple(16 if dilation and i == 3 else 4 * 2**i for i in self.out_indices)
         for module in self._frozen_modules():
             module.requires_grad_(False)
         # The layout that convolutions are fastest in; shapes and saved files are the same.
