@@ -1,0 +1,48 @@
+"""The table in configs/README.md against the configs."""
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / 'configs'
+COMPLEXITY = runpy.run_path(str(ROOT / 'tools/analysis/model_complexity.py'))
+ROW = re.compile(
+    r'^\| \[`(?P<name>[^`]+)`\]\((?P<path>[^)]+)\) \| (?P<change>[^|]+) '
+    r'\| (?P<parameters>[\d.]+) \| (?P<gmac>[\d.]+) \| (?P<height>\d+) x (?P<width>\d+) '
+    r'\| (?P<paper>[^|]+) \| (?P<measured>[^|]+) \|$',
+    re.MULTILINE,
+)
+ROWS = [match.groupdict() for match in ROW.finditer((CONFIGS / 'README.md').read_text())]
+LEAVES = [path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py')]
+
+
+def decimals(number: str) -> int:
+    return len(number.partition('.')[2])
+
+
+def test_every_config_is_listed_once() -> None:
+    leaves = [name for name in LEAVES if not name.startswith('_base_/')]
+    assert sorted(row['path'] for row in ROWS) == sorted(leaves)
+    assert all(Path(row['path']).name == row['name'] for row in ROWS)
+
+
+@pytest.mark.parametrize('row', ROWS, ids=[row['name'] for row in ROWS])
+def test_numbers(row: dict[str, Any]) -> None:
+    path = CONFIGS / row['path']
+    model = COMPLEXITY['build'](Config.fromfile(path))
+    trainable = COMPLEXITY['count_parameters'](model)[1]
+    assert f'{trainable / 1e6:.{decimals(row["parameters"])}f}' == row['parameters']
+
+    shape = int(row['height']), int(row['width'])
+    macs = COMPLEXITY['count_macs'](model.requires_grad_(False), shape)['']
+    # torch versions may count a product more or less: 0.2 %, and what was rounded.
+    rounding = 0.5 * 10 ** -decimals(row['gmac'])
+    assert macs / 1e9 == pytest.approx(float(row['gmac']), rel=2e-3, abs=rounding)
+
+    result = re.search(r'Result of the (?:paper|authors): ([\d.]+) AP', path.read_text())
+    assert row['paper'] == (result[1] if result else '-')
