@@ -1,7 +1,8 @@
-# Blood cells (BCCD, 364 photographs, MIT licence) in data/bccd/{train.json,val.json,images}: the way of
-# one's own data on a CPU, with a small model, small images and no published weights to start from.
+# Blood cells (BCCD, 364 photographs, MIT licence) in data/bccd/{train.json,val.json,images}: the
+# way of one's own data on a CPU, with a small model, small images and no published weights.
 #   python tools/train.py configs/detr_r18_1xb4-6e_bccd.py
-# Cost: BCCD_COST. Result: BCCD_RESULT.
+# Cost: 9 minutes on 2 CPU cores. Result: the loss falls from 14.5 to 7.9, bbox_mAP 0.006: it shows
+# the way, DETR needs published weights or far more than 300 photographs.
 _base_ = './detr_r50_1xb4-30e_custom.py'
 data_root = 'data/bccd/'
 train_pipeline = [
