@@ -3,6 +3,7 @@ import io
 import json
 import math
 import os
+import socket
 
 import numpy as np
 import pytest
@@ -422,9 +423,10 @@ def test_categories_must_agree_with_the_file(tmp_path):
 # --- several processes ---
 
 
-def _rank_evaluates(rank, folder, ann_file, samples):
+def _rank_evaluates(rank, port, folder, ann_file, samples):
     os.chdir(folder)
-    torch.distributed.init_process_group('gloo', f'file://{folder}/init', rank=rank, world_size=2)
+    address = f'tcp://127.0.0.1:{port}'
+    torch.distributed.init_process_group('gloo', address, rank=rank, world_size=2)
     # As DefaultSampler deals seven images: every other one, the first repeated to fill up.
     dealt = [*samples, samples[0]][rank::2]
     # And as a sampler that deals them in blocks, repeats in the middle.
@@ -441,6 +443,9 @@ def _rank_evaluates(rank, folder, ann_file, samples):
 def test_two_processes_equal_one(tmp_path):
     ann_file, samples = random_dataset(tmp_path, num_images=7)
     alone = run(samples, ann_file=str(ann_file))
-    torch.multiprocessing.spawn(_rank_evaluates, (tmp_path, ann_file, samples), nprocs=2)
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(_rank_evaluates, (port, tmp_path, ann_file, samples), nprocs=2)
     for rank in range(2):
         assert json.loads((tmp_path / f'rank{rank}.json').read_text()) == [alone] * 4
