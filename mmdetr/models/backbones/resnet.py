@@ -4,6 +4,7 @@ Legend: B images, H W input size.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -14,6 +15,11 @@ from torchvision.models import resnet as torchvision_resnet
 from torchvision.ops import FrozenBatchNorm2d
 
 from mmdetr.registry import MODELS
+
+
+def project(downsample: Any, x: Tensor) -> Tensor:
+    """The shortcut of a block: identity (None), or a 1x1 convolution with its batch norm."""
+    return x if downsample is None else conv_norm(downsample[0], downsample[1], x)
 
 
 def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
@@ -34,7 +40,7 @@ class BasicBlock(torchvision_resnet.BasicBlock):
     """torchvision's block of two 3x3 convolutions, with ``conv_norm``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else conv_norm(*self.downsample, x)
+        shortcut = project(self.downsample, x)
         x = self.relu(conv_norm(self.conv1, self.bn1, x))
         return self.relu(conv_norm(self.conv2, self.bn2, x) + shortcut)
 
@@ -43,7 +49,7 @@ class Bottleneck(torchvision_resnet.Bottleneck):
     """torchvision's block of 1x1, 3x3 and 1x1 convolutions, with ``conv_norm``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else conv_norm(*self.downsample, x)
+        shortcut = project(self.downsample, x)
         x = self.relu(conv_norm(self.conv1, self.bn1, x))
         x = self.relu(conv_norm(self.conv2, self.bn2, x))
         return self.relu(conv_norm(self.conv3, self.bn3, x) + shortcut)
