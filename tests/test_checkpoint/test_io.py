@@ -107,12 +107,13 @@ def _replace_pickle(path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize('legacy', [False, True], ids=['zip', 'legacy'])
-def test_hostile_file_runs_nothing(tmp_path: Path, legacy: bool) -> None:
+def test_hostile_file_runs_nothing(tmp_path: Path, legacy: bool, monkeypatch: Any) -> None:
     flag, path = tmp_path / 'flag', tmp_path / 'a.pth'
     torch.save({'w': Hostile(flag)}, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(CheckpointError, match=r'a\.pth asks for more than plain data.*system'):
         load_file(path)
     assert not flag.exists()
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
     torch.load(path, weights_only=False)
     assert flag.exists(), 'the file is not hostile at all'
 
