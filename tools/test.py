@@ -10,7 +10,7 @@ from mmengine.config import Config, DictAction
 from mmengine.evaluator import DumpResults
 
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import apply_cfg_options
+from mmdetr.engine.config_options import read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,11 +57,7 @@ examples:
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config as the command line changes it."""
-    cfg = Config.fromfile(args.config)
-    try:
-        apply_cfg_options(cfg, args.cfg_options)
-    except (KeyError, TypeError) as error:
-        sys.exit(f'error: {error.args[0]}')
+    cfg = read_config(args.config, args.cfg_options)
     if cfg.get('test_dataloader') is None:
         sys.exit(f'error: {args.config} has no test_dataloader')
     cfg.launcher = args.launcher

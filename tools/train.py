@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import apply_cfg_options
+from mmdetr.engine.config_options import read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -90,11 +90,7 @@ def enable_amp(cfg: Config) -> None:
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config as the command line changes it."""
-    cfg = Config.fromfile(args.config)
-    try:
-        apply_cfg_options(cfg, args.cfg_options)
-    except (KeyError, TypeError) as error:
-        sys.exit(f'error: {error.args[0]}')
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     if args.amp:

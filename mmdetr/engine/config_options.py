@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,20 @@ _READ_FROM_CONFIG = (
     'model_wrapper_cfg',
     'sync_bn',
 )
+
+
+def read_config(path: str, options: dict[str, Any] | None) -> Config:
+    """The config file of a command line tool with the overrides of ``--cfg-options``.
+
+    Raises:
+        SystemExit: An override leads nowhere; the message names it.
+    """
+    cfg = Config.fromfile(path)
+    try:
+        apply_cfg_options(cfg, options)
+    except (KeyError, TypeError) as error:
+        sys.exit(f'error: {error.args[0]}')
+    return cfg
 
 
 def apply_cfg_options(cfg: Config, options: dict[str, Any] | None) -> None:

@@ -18,7 +18,7 @@ from mmengine.structures import InstanceData
 from torchvision.ops import batched_nms
 
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import apply_cfg_options
+from mmdetr.engine.config_options import read_config
 from mmdetr.evaluation import CocoMetric
 from mmdetr.structures import SetPrediction
 
@@ -72,11 +72,7 @@ scores. A model trained without auxiliary losses says nothing before its last la
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config with the loop over decoder layers in place of its test loop."""
-    cfg = Config.fromfile(args.config)
-    try:
-        apply_cfg_options(cfg, args.cfg_options)
-    except (KeyError, TypeError) as error:
-        sys.exit(f'error: {error.args[0]}')
+    cfg = read_config(args.config, args.cfg_options)
     if cfg.get('test_dataloader') is None:
         sys.exit(f'error: {args.config} has no test_dataloader')
     cfg.work_dir = args.out_dir or f'work_dirs/{Path(args.config).stem}/decoder_layers'

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmdetr.engine.config_options import read_config
 from mmdetr.registry import MODELS
 
 # Paper, table 1: G multiply-accumulates averaged over the first 100 images of val2017 and million
@@ -111,9 +112,7 @@ def report(cfg: Config, shape: tuple[int, int]) -> str:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     print(report(cfg, tuple(args.shape)))
 
 

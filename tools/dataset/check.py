@@ -8,7 +8,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from mmdetr.datasets import CocoDataset
-from mmdetr.engine.config_options import apply_cfg_options
+from mmdetr.engine.config_options import read_config
 from mmdetr.engine.dataset_check import (
     Finding,
     check_amount,
@@ -117,11 +117,7 @@ def check_same_classes(built: dict[str, Any]) -> list[Finding]:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    try:
-        apply_cfg_options(cfg, args.cfg_options)
-    except (KeyError, TypeError) as error:
-        sys.exit(f'error: {error.args[0]}')
+    cfg = read_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdetr'))
     findings = check_config(cfg, None if args.decode == 'all' else int(args.decode), args.num_gpus)
     for level, text in findings:
