@@ -61,8 +61,9 @@ class DetDataPreprocessor(BaseDataPreprocessor):
         for image, canvas, (height, width) in zip(images, inputs, sizes, strict=True):
             canvas[:, :height, :width] = self._normalize(image)
 
-        for data_sample, size in zip(data_samples or [], sizes, strict=False):
-            data_sample.set_metainfo(dict(img_shape=size))
+        if data_samples is not None:
+            for data_sample, size in zip(data_samples, sizes, strict=True):
+                data_sample.set_metainfo(dict(img_shape=size))
         return dict(
             inputs=inputs,
             padding_mask=self._padding_mask(sizes, batch_size),

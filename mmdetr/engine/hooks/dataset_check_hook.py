@@ -24,7 +24,7 @@ from ..dataset_check import (
 class DatasetCheckHook(Hook):
     """Logs what tools/dataset/check.py finds without opening images or annotation files.
 
-    It takes seconds for COCO and runs on the main process. Most findings are warnings.
+    It runs on the main process. Most findings are warnings.
 
     Args:
         num_files: Look for so many image files of each dataset.

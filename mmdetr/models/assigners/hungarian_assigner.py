@@ -29,6 +29,12 @@ class Assignment(NamedTuple):
     query: Tensor
     target: Tensor
 
+    @property
+    def matched(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Index of the matched predictions in tensors [L, B, N, ...], giving [L, P, ...]."""
+        layer = torch.arange(len(self.query), device=self.query.device)[:, None]
+        return layer, self.image, self.query
+
 
 @TASK_UTILS.register_module()
 class HungarianAssigner:

@@ -96,9 +96,8 @@ class SetCriterion(nn.Module):
                 ) from error
             target_labels = self._target_labels(prediction, assignment, labels)
             losses = self._losses(prediction, targets, assignment, target_labels)
-            errors = self._errors(prediction.logits[-1].detach(), target_labels[-1], targets)
-            health = self._health(prediction, target_labels[-1])
-        return {**losses, **errors, **health}
+            logged = self._logged(prediction, target_labels[-1], targets)
+        return {**losses, **logged}
 
     def _target(self, data_sample: DetDataSample, like: Tensor) -> SetTarget:
         """Ground truth to the criterion's frame: absolute xyxy -> cxcywh in 0..1."""
@@ -110,7 +109,7 @@ class SetCriterion(nn.Module):
 
     def _check_labels(self, labels: Tensor, data_samples: list[DetDataSample]) -> None:
         """The label K would silently train a class as no-object."""
-        if not len(labels) or 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+        if not ((labels < 0) | (labels >= self.num_classes)).any():
             return
         for sample in data_samples:
             own = sample.gt_instances.labels
@@ -145,8 +144,7 @@ class SetCriterion(nn.Module):
         target_labels = torch.full(
             prediction.logits.shape[:3], self.num_classes, device=labels.device
         )
-        layer = torch.arange(len(target_labels), device=labels.device)[:, None]
-        target_labels[layer, assignment.image, assignment.query] = labels[assignment.target]
+        target_labels[assignment.matched] = labels[assignment.target]
         return target_labels
 
     def _losses(
@@ -166,8 +164,7 @@ class SetCriterion(nn.Module):
         bbox_factor, cls_factor = factors[0].clamp(min=1), factors[1]
 
         layers = {'loss_cls': self.loss_cls(prediction.logits, target_labels, cls_factor)}
-        layer = torch.arange(len(target_labels), device=target_labels.device)[:, None]
-        bboxes = prediction.bboxes[layer, assignment.image, assignment.query]
+        bboxes = prediction.bboxes[assignment.matched]
         target_bboxes = torch.cat([target.bboxes for target in targets])[assignment.target]
         for name, loss in self.bbox_losses.items():
             layers[name] = loss(bboxes, target_bboxes, bbox_factor)
@@ -178,30 +175,24 @@ class SetCriterion(nn.Module):
         return losses
 
     @torch.no_grad()
-    def _errors(
-        self, logits: Tensor, target_labels: Tensor, targets: list[SetTarget]
+    def _logged(
+        self, prediction: SetPrediction, target_labels: Tensor, targets: list[SetTarget]
     ) -> dict[str, Tensor]:
-        predicted = logits.argmax(-1)
-        matched = target_labels != self.num_classes
-        correct = (matched & (predicted == target_labels)).sum()
-        cardinality = (predicted != self.num_classes).sum(-1)
-        counts = torch.tensor([len(target.labels) for target in targets], device=logits.device)
-        return dict(
-            class_error=100 - 100 * correct / matched.sum().clamp(min=1),
-            cardinality_error=(cardinality - counts).abs().float().mean(),
-        )
-
-    @torch.no_grad()
-    def _health(self, prediction: SetPrediction, target_labels: Tensor) -> dict[str, Tensor]:
+        """What is logged of the last layer beside the losses."""
         logits, bboxes = prediction.logits[-1], prediction.bboxes[-1]
         predicted = logits.argmax(-1)
+        is_object = predicted != self.num_classes
         matched = target_labels != self.num_classes
-        scores = logits.softmax(-1).gather(-1, target_labels[..., None])[..., 0]
         num_matched = matched.sum().float()
+        num_correct = (matched & (predicted == target_labels)).sum().float()
+        scores = logits.softmax(-1).gather(-1, target_labels[..., None])[..., 0]
+        counts = torch.tensor([len(target.labels) for target in targets], device=logits.device)
         return dict(
-            object_share=(predicted != self.num_classes).float().mean(),
+            class_error=100 - 100 * num_correct / num_matched.clamp(min=1),
+            cardinality_error=(is_object.sum(-1) - counts).abs().float().mean(),
+            object_share=is_object.float().mean(),
             box_spread=bboxes.std(1, correction=0).mean(),
             matched_score=(scores * matched).sum() / num_matched.clamp(min=1),
             num_matched=num_matched,
-            num_correct=(matched & (predicted == target_labels)).sum().float(),
+            num_correct=num_correct,
         )
