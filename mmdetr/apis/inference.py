@@ -16,6 +16,8 @@ from mmdetr.checkpoint import CheckpointError, load_checkpoint
 from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
 from mmdetr.structures import DetDataSample
 
+from .optimize import optimize_for_inference
+
 ImageInput: TypeAlias = str | os.PathLike | np.ndarray
 
 
@@ -24,6 +26,7 @@ def init_detector(
     checkpoint: str | os.PathLike | None = None,
     device: str | torch.device | None = None,
     cfg_options: dict[str, Any] | None = None,
+    optimize: bool | dict[str, Any] = False,
 ) -> BaseModel:
     """Builds a detector for inference.
 
@@ -33,6 +36,8 @@ def init_detector(
             random; pretrained weights named by ``init_cfg`` are never fetched here.
         device: Where the model runs; the GPU if there is one by default.
         cfg_options: Overrides of the config, as ``{'model.bbox_head.num_queries': 50}``.
+        optimize: Make the model ready to serve, see :func:`optimize_for_inference`; a dict holds
+            its arguments, as ``dict(dtype='bfloat16', compile=True)``.
 
     Returns:
         The model in eval mode, with ``cfg`` and ``dataset_meta`` set; its ``classes`` come from
@@ -61,7 +66,10 @@ def init_detector(
     model.cfg = config
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    if optimize is False:
+        return model
+    return optimize_for_inference(model, **({} if optimize is True else optimize))
 
 
 @overload

@@ -188,3 +188,62 @@ def test_loss_step_updates_weights(small_model):
         optimizer.step()
         totals.append(total.item())
     assert totals[-1] < 0.7 * totals[0]
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_activation_checkpointing_changes_no_number(depth):
+    """Same losses and gradients, dropout and all; only the memory differs."""
+    config = model_config(read_case('sine_post')[0])
+    config['backbone'] |= dict(depth=depth, frozen_stages=1)
+    config['bbox_head']['transformer']['dropout'] = 0.3
+    inputs = torch.randn(2, 3, 64, 96)
+    gradients = {}
+    state_dict = None
+    for with_cp in (False, True):
+        config['backbone']['with_cp'] = with_cp
+        config['bbox_head']['transformer']['with_cp'] = with_cp
+        model = MODELS.build(config).train()
+        state_dict = state_dict or model.state_dict()
+        model.load_state_dict(state_dict)
+        saved = 0
+
+        def count(tensor):
+            nonlocal saved
+            saved += tensor.numel()
+            return tensor
+
+        torch.manual_seed(3)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            prediction = model(inputs)
+        (prediction.logits.square().sum() + prediction.bboxes.sum()).backward()
+        gradients[with_cp] = [p.grad for p in model.parameters() if p.requires_grad], saved
+    for plain, checkpointed in zip(gradients[False][0], gradients[True][0], strict=True):
+        torch.testing.assert_close(checkpointed, plain, atol=1e-6, rtol=1e-5)
+    assert gradients[True][1] < 0.6 * gradients[False][1]
+
+
+def test_activation_checkpointing_needs_fixed_statistics():
+    with pytest.raises(ValueError, match='norm_frozen'):
+        ResNet(depth=18, norm_frozen=False, with_cp=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('depth', [18, 50])
+def test_what_a_forward_hook_keeps_stays(depth):
+    """Blocks compute in place, but not in what the block before gave out."""
+    torch.manual_seed(0)
+    backbone = ResNet(depth=depth, out_indices=(0, 1, 2, 3)).eval()
+    kept = {}
+
+    def keep(name):
+        return lambda module, args, output: kept.update({name: (output, output.clone())})
+
+    for stage in backbone.stage_names:
+        for i, block in enumerate(getattr(backbone, stage)):
+            block.register_forward_hook(keep(f'{stage}.{i}'))
+    outputs = backbone(torch.randn(1, 3, 64, 64))
+    assert len(kept) == sum(len(getattr(backbone, stage)) for stage in backbone.stage_names)
+    for name, (output, copied) in kept.items():
+        assert torch.equal(output, copied), name
+    for stage, output in zip(backbone.stage_names, outputs, strict=True):
+        assert torch.equal(output, kept[f'{stage}.{len(getattr(backbone, stage)) - 1}'][1])

@@ -10,30 +10,26 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models import resnet as torchvision_resnet
 from torchvision.ops import FrozenBatchNorm2d
 
+from mmdetr.models.layers.checkpointing import run
+from mmdetr.models.layers.conv_norm import conv_norm, fold
 from mmdetr.registry import MODELS
 
 
 def project(downsample: Any, x: Tensor) -> Tensor:
     """The shortcut of a block: identity (None), or a 1x1 convolution with its batch norm."""
-    return x if downsample is None else conv_norm(downsample[0], downsample[1], x)
+    return x if downsample is None else conv_norm(downsample[0], downsample[1], x, relu=False)
 
 
-def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
-    """Convolution and batch norm; one operation where the batch norm is frozen.
+def owns_shortcut(block: Any) -> bool:
+    """Whether nobody looks at the shortcut of a block again.
 
-    A frozen batch norm is a fixed scale and shift per channel, which the convolution can do itself:
-    exact, differentiable, and without another pass over the feature map.
+    A projection is the block's own. An identity is the output of the block before it, which forward
+    hooks may have kept; the optimised backbone gives that up for speed.
     """
-    if not isinstance(norm, FrozenBatchNorm2d):
-        return norm(conv(x))
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    weight = conv.weight * scale[:, None, None, None]
-    shift = norm.bias - norm.running_mean * scale
-    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return block.downsample is not None or isinstance(block.bn1, nn.Identity)
 
 
 class BasicBlock(torchvision_resnet.BasicBlock):
@@ -41,8 +37,8 @@ class BasicBlock(torchvision_resnet.BasicBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = project(self.downsample, x)
-        x = self.relu(conv_norm(self.conv1, self.bn1, x))
-        return self.relu(conv_norm(self.conv2, self.bn2, x) + shortcut)
+        x = conv_norm(self.conv1, self.bn1, x)
+        return conv_norm(self.conv2, self.bn2, x, shortcut, overwrite=owns_shortcut(self))
 
 
 class Bottleneck(torchvision_resnet.Bottleneck):
@@ -50,10 +46,12 @@ class Bottleneck(torchvision_resnet.Bottleneck):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = project(self.downsample, x)
-        x = self.relu(conv_norm(self.conv1, self.bn1, x))
-        x = self.relu(conv_norm(self.conv2, self.bn2, x))
-        return self.relu(conv_norm(self.conv3, self.bn3, x) + shortcut)
+        x = conv_norm(self.conv1, self.bn1, x)
+        x = conv_norm(self.conv2, self.bn2, x)
+        return conv_norm(self.conv3, self.bn3, x, shortcut, overwrite=owns_shortcut(self))
 
+
+_WINOGRAD_CHANNELS = 128
 
 BLOCKS = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -76,6 +74,8 @@ class ResNet(BaseModule):
         norm_frozen: Batch norm with fixed statistics and scale. False trains it, which a backbone
             without pretrained weights needs.
         out_indices: Stages to return, counted from 0; later stages are not built.
+        with_cp: Activation checkpointing: keep only the input of each trained block and compute the
+            rest again in the backward pass. Needs ``norm_frozen``: statistics would count twice.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` with a path, a URL or
             ``torchvision://resnet50``. The file may hold a bare ResNet or any checkpoint whose
             ``backbone.`` part is one.
@@ -95,10 +95,14 @@ class ResNet(BaseModule):
         frozen_stages: int = 1,
         norm_frozen: bool = True,
         out_indices: Sequence[int] = (3,),
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self._check(depth, dilation, frozen_stages, out_indices)
+        if with_cp and not norm_frozen:
+            raise ValueError('ResNet: with_cp=True needs norm_frozen=True')
+        self.with_cp = with_cp
         self.frozen_stages = frozen_stages
         self.out_indices = tuple(out_indices)
         block, layers = BLOCKS[depth]
@@ -109,7 +113,7 @@ class ResNet(BaseModule):
             replace_stride_with_dilation=[False, False, dilation],
         )
         self.conv1, self.bn1 = resnet.conv1, resnet.bn1
-        self.relu, self.maxpool = resnet.relu, resnet.maxpool
+        self.maxpool = resnet.maxpool
         self.stage_names = [f'layer{i + 1}' for i in range(max(out_indices) + 1)]
         for name in self.stage_names:
             self.add_module(name, getattr(resnet, name))
@@ -145,6 +149,25 @@ class ResNet(BaseModule):
             module.eval()
         return self
 
+    def optimize(self, winograd: bool = False) -> None:
+        """Fold the batch norms into the convolutions for good; the backbone then only infers.
+
+        Blocks then write over the output of the block before: what a forward hook kept is lost.
+
+        Args:
+            winograd: Compute 3x3 convolutions of 128 channels and more in Winograd's form, which
+                pays on a CPU in float32. With fewer channels the transforms cost more.
+        """
+        self.eval()
+        fold(self, 'conv1', 'bn1')
+        for stage in self.stage_names:
+            for block in getattr(self, stage):
+                for i in (1, 2, 3) if isinstance(block, Bottleneck) else (1, 2):
+                    wide = getattr(block, f'conv{i}').in_channels >= _WINOGRAD_CHANNELS
+                    fold(block, f'conv{i}', f'bn{i}', winograd and wide)
+                if block.downsample is not None:
+                    fold(block.downsample, '0', '1')
+
     def init_weights(self) -> None:
         """Load the pretrained weights that ``init_cfg`` names.
 
@@ -161,11 +184,17 @@ class ResNet(BaseModule):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """[B, 3, H, W] -> feature maps of ``out_indices``, stage i at stride 4 * 2**i."""
-        x = inputs.contiguous(memory_format=torch.channels_last)
-        x = self.maxpool(self.relu(conv_norm(self.conv1, self.bn1, x)))
+        x = inputs.to(self.conv1.weight.dtype).contiguous(memory_format=torch.channels_last)
+        # Frozen stages record nothing, unless gradients of the image are wanted.
+        records = torch.is_grad_enabled()
+        frozen = self.frozen_stages if records and not x.requires_grad else -1
         outputs = []
+        with torch.set_grad_enabled(records and frozen < 0):
+            x = self.maxpool(conv_norm(self.conv1, self.bn1, x))
         for i, name in enumerate(self.stage_names):
-            x = getattr(self, name)(x)
+            with torch.set_grad_enabled(records and i >= frozen):
+                for block in getattr(self, name):
+                    x = run(block, x, checkpointing=self.with_cp)
             if i in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)

@@ -67,8 +67,7 @@ class DETR(BaseModel):
             else of the last one. ``'loss'``: dict of weighted losses and logged errors.
             ``'predict'``: the data samples with ``pred_instances``.
         """
-        features = self.neck(self.backbone(inputs))
-        prediction = self.bbox_head(features, padding_mask)
+        prediction = self.network(inputs, padding_mask)
         if mode == 'tensor':
             return prediction
         if mode == 'loss':
@@ -76,6 +75,10 @@ class DETR(BaseModel):
         if mode == 'predict':
             return self.bbox_head.predict(prediction, data_samples)
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
+
+    def network(self, inputs: Tensor, padding_mask: Tensor | None = None) -> SetPrediction:
+        """All that is computed before losses or detections; what torch.compile takes at once."""
+        return self.bbox_head(self.neck(self.backbone(inputs)), padding_mask)
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Sum the losses and make the log, averaged over ranks, with one copy to the host.

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .dropout import dropout
+
 
 class MultiheadAttention(nn.Module):
     """Multi-head attention with the parameters of ``torch.nn.MultiheadAttention`` (batch first).
@@ -59,14 +61,26 @@ class MultiheadAttention(nn.Module):
         else:
             q, k = self._project(query, 0, 1), self._project(key, 1, 2)
         v = self._project(value, 2, 3)
-        attended = F.scaled_dot_product_attention(
-            self._split_heads(q),
-            self._split_heads(k),
-            self._split_heads(v),
-            attn_mask=attn_mask,
-            dropout_p=self.dropout if self.training else 0.0,
+        attended = self._attend(
+            self._split_heads(q), self._split_heads(k), self._split_heads(v), attn_mask
         )
         return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None) -> Tensor:
+        """Heads [B, heads, Q or S, D / heads] -> [B, heads, Q, D / heads]."""
+        p = self.dropout if self.training else 0.0
+        if p == 0 or q.device.type != 'cpu':
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, dropout_p=p)
+        # torch has no fused kernel with dropout for the CPU; step by step it takes longer than
+        # this, with a mask that is drawn slowly and a softmax that is checked for empty rows.
+        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))
+        if attn_mask is None:
+            weights = scores.softmax(-1)
+        elif attn_mask.dtype == torch.bool:
+            weights = torch._safe_softmax(scores.masked_fill(~attn_mask, -torch.inf), -1)
+        else:
+            weights = torch._safe_softmax(scores + attn_mask, -1)
+        return torch.matmul(dropout(weights, p, training=True), v)
 
     def _project(self, x: Tensor, first: int, last: int) -> Tensor:
         """Apply blocks first..last-1 of the fused projection (0 query, 1 key, 2 value)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import MultiheadAttention
+from .dropout import Dropout
 
 
 class _TransformerLayer(nn.Module):
@@ -23,7 +24,7 @@ class _TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.norm_first = norm_first
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.has_feedforward = feedforward_channels > 0
         if self.has_feedforward:
             self.linear1 = nn.Linear(embed_dims, feedforward_channels)

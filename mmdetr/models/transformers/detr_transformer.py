@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdetr.models.layers import TransformerDecoderLayer, TransformerEncoderLayer
+from mmdetr.models.layers.checkpointing import run
 from mmdetr.registry import MODELS
 
 _PLACES = ('attention', 'input', 'none')
@@ -39,6 +40,8 @@ class DETRTransformer(nn.Module):
             to keys and values.
         query_pos: Where the queries enter the decoder: ``'attention'`` (added in every layer to a
             stream that starts at zero), ``'input'`` (they are the stream's start) or ``'none'``.
+        with_cp: Activation checkpointing: keep only the input of each layer and compute the rest
+            again in the backward pass.
 
     Source: paper section 3.2, appendix A.3 and table 3.
     """
@@ -55,8 +58,10 @@ class DETRTransformer(nn.Module):
         encoder_pos: str = 'attention',
         decoder_pos: str = 'attention',
         query_pos: str = 'attention',
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
+        self.with_cp = with_cp
         for name, place in dict(
             encoder_pos=encoder_pos, decoder_pos=decoder_pos, query_pos=query_pos
         ).items():
@@ -121,7 +126,7 @@ class DETRTransformer(nn.Module):
             memory = memory + pos
         layer_pos = pos if self.encoder_pos == 'attention' else None
         for layer in self.encoder.layers:
-            memory = layer(memory, layer_pos, valid)
+            memory = run(layer, memory, layer_pos, valid, checkpointing=self.with_cp)
         return self.encoder.norm(memory)
 
     def _decode(
@@ -141,7 +146,16 @@ class DETRTransformer(nn.Module):
         query_pos = queries if self.query_pos == 'attention' else None
         outputs = []
         for layer in self.decoder.layers:
-            x = layer(x, memory_key, memory, query_pos, self_attn_mask, cross_attn_mask)
+            x = run(
+                layer,
+                x,
+                memory_key,
+                memory,
+                query_pos,
+                self_attn_mask,
+                cross_attn_mask,
+                checkpointing=self.with_cp,
+            )
             outputs.append(x)
         if not all_layers:
             outputs = outputs[-1:]
