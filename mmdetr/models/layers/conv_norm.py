@@ -116,7 +116,7 @@ def _fused(
     if shortcut is None:
         activation = 'relu' if relu else 'none'
         return kernels._convolution_pointwise(x, weight, bias, *geometry, activation, [], '')
-    tail = (*geometry, 'add', 1.0, 'relu' if relu else None, [], '')
+    tail: Any = (*geometry, 'add', 1.0, 'relu' if relu else None, [], '')
     if overwrite:
         return kernels._convolution_pointwise_(shortcut, x, weight, bias, *tail)
     return kernels._convolution_pointwise(x, shortcut, weight, bias, *tail)
