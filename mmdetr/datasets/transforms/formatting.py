@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.structures import InstanceData
 
 from mmdetr.registry import TRANSFORMS
 from mmdetr.structures import DetDataSample
+
+from .memory_layout import channels_first
 
 
 @TRANSFORMS.register_module()
@@ -40,7 +41,6 @@ class PackDetInputs(BaseTransform):
         self.meta_keys = tuple(meta_keys)
 
     def transform(self, results: dict) -> dict:
-        img = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
         data_sample = DetDataSample(
             metainfo={key: results[key] for key in self.meta_keys if key in results}
         )
@@ -49,7 +49,9 @@ class PackDetInputs(BaseTransform):
                 bboxes=torch.from_numpy(results['gt_bboxes']),
                 labels=torch.from_numpy(results['gt_bboxes_labels']),
             )
-        return dict(inputs=torch.from_numpy(img), data_samples=data_sample)
+        return dict(
+            inputs=torch.from_numpy(channels_first(results['img'])), data_samples=data_sample
+        )
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(meta_keys={self.meta_keys})'

@@ -78,7 +78,8 @@ def _decode(content: bytes, stated_size: tuple[int, int] | None) -> np.ndarray:
                 f'mode {image.mode} has more than 8 bits per channel; '
                 'convert it to an 8-bit image first'
             )
-        return cv2.cvtColor(np.asarray(image.convert('RGB')), cv2.COLOR_RGB2BGR)
+        rgb = image if image.mode == 'RGB' else image.convert('RGB')
+        return cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR)
 
 
 @TRANSFORMS.register_module()

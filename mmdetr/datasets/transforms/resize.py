@@ -6,6 +6,8 @@ from mmcv.transforms import Resize as MMCVResize
 
 from mmdetr.registry import TRANSFORMS
 
+from .memory_layout import contiguous
+
 
 def short_side_size(size: tuple[int, int], short: int, longest: int | None) -> tuple[int, int]:
     """Size that brings the short side to ``short`` and keeps the long one within ``longest``.
@@ -55,10 +57,11 @@ class Resize(MMCVResize):
         height, width = results['img'].shape[:2]
         new_size = self._new_size((width, height), results['scale'])
         if new_size != (width, height):
-            # Pillow takes a flipped view element by element; a copy first is twice as fast.
-            img = np.ascontiguousarray(results['img'])
             results['img'] = mmcv.imresize(
-                img, new_size, interpolation=self.interpolation, backend=self.backend
+                contiguous(results['img']),
+                new_size,
+                interpolation=self.interpolation,
+                backend=self.backend,
             )
         results['img_shape'] = new_size[::-1]
         results['scale_factor'] = (new_size[0] / width, new_size[1] / height)
