@@ -1,0 +1,87 @@
+"""Inference of DETR-R50: this package against the authors' code and transformers.
+
+    python benchmarks/inference.py [--authors DIR]
+
+Each peer has a process of its own and they run in turns. Before timing, all outputs are compared.
+"""
+
+import argparse
+import sys
+from typing import Any
+
+from _common import compare, ratio, summary, write_result
+from _models import add_authors_option, has_transformers, infer, random_weights
+from _peers import Peer, check_agreement
+
+SERVED: dict[str, Any] = {
+    'plain': False,
+    'optimised': True,
+    'optimised, compiled': dict(compile=True),
+    'optimised, bfloat16': dict(dtype='bfloat16'),
+    'optimised, bfloat16, compiled': dict(dtype='bfloat16', compile=True),
+}
+CASES = {
+    'batch 1': dict(batch=1, padded=False),
+    'batch 2, one padded': dict(batch=2, padded=True),
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_authors_option(parser)
+    parser.add_argument('--size', type=int, nargs=2, default=(800, 1066), metavar=('H', 'W'))
+    parser.add_argument('--repeats', type=int, default=9, help='timed rounds (default: 9)')
+    parser.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES))
+    parser.add_argument('--forms', nargs='+', choices=SERVED, default=list(SERVED))
+    return parser.parse_args()
+
+
+def measure(args: argparse.Namespace, case: dict, paths: dict[str, str]) -> dict[str, Any]:
+    """Start the peers of a case, compare their outputs, time them."""
+    height, width = args.size
+    common = dict(case, height=height, width=width)
+    peers = {}
+    if args.authors:
+        arguments = dict(common, kind='authors', path=paths['facebook'])
+        peers['authors'] = Peer(infer, arguments, args.authors)
+    if has_transformers():
+        arguments = dict(common, kind='transformers', path=paths['huggingface'])
+        peers['transformers'] = Peer(infer, arguments)
+    if not peers:
+        sys.exit('error: nothing to compare with: pip install transformers, or give --authors')
+    reference = next(iter(peers))
+    for form in args.forms:
+        arguments = dict(common, kind='ours', path=paths['mmdetr'], optimize=SERVED[form])
+        peers[form] = Peer(infer, arguments)
+    tolerances = {name: 0.1 if 'bfloat16' in name else 1e-4 for name in peers}
+    differences = check_agreement(peers, reference, tolerances)
+    seconds = compare(peers, args.repeats)
+    for peer in peers.values():
+        peer.close()
+    others = [name for name in ('authors', 'transformers') if name in peers]
+    rows = {}
+    for name, times in seconds.items():
+        faster = {other: ratio(seconds[other], times) for other in others}
+        rows[name] = dict(
+            seconds=times,
+            difference=differences[name],
+            ratio_to=faster,
+            build_seconds=peers[name].build_seconds,
+        )
+        against = ', '.join(f'{r[0]:.2f} x {other}' for other, r in faster.items())
+        print(f'  {name:32s} {summary(times):44s} {against}', flush=True)
+    return dict(reference=reference, rows=rows)
+
+
+def main() -> None:
+    args = parse_args()
+    results = {}
+    with random_weights() as paths:
+        for name in args.cases:
+            print(f'{name}, {args.size[0]} x {args.size[1]}', flush=True)
+            results[name] = measure(args, CASES[name], paths)
+    write_result('inference', dict(size=list(args.size), cases=results))
+
+
+if __name__ == '__main__':
+    main()
