@@ -16,10 +16,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported, here and in the processes of the pool, which import this file too.
-os.environ['OMP_NUM_THREADS'] = '1'
-
-import torch
 from _ablation_report import BASELINE, Run, page, plot
 from mmengine.config import Config
 
@@ -32,7 +28,7 @@ HEAD, TRANSFORMER = 'model.bbox_head', 'model.bbox_head.transformer'
 CRITERION, COSTS = f'{HEAD}.criterion', f'{HEAD}.criterion.assigner.match_costs'
 
 RUNS_FILE = 'runs.jsonl'
-EPOCHS = 5
+EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,6 @@ def fingerprint(cfg: Config) -> str:
 
 def train(variant: str, seed: int, epochs: int, work_dir: Path) -> Run:
     """Train and evaluate one variant with one seed; what the run prints goes to a file."""
-    torch.set_num_threads(1)
     cfg = config(variant, epochs)
     identity = dict(variant=variant, seed=seed, epochs=epochs, config=fingerprint(cfg))
     cfg.randomness = dict(seed=seed)
@@ -154,6 +149,7 @@ def fill(work_dir: Path, todo: list[tuple[str, int]], epochs: int, jobs: int) ->
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     failed = 0
+    os.environ['OMP_NUM_THREADS'] = '1'  # for the processes that are started from here
     # A process per run: mmengine keeps its singletons for the life of a process.
     pool = ProcessPoolExecutor(jobs, mp_context=get_context('spawn'), max_tasks_per_child=1)
     with pool, open(work_dir / RUNS_FILE, 'a') as file:

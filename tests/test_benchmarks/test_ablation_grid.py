@@ -278,3 +278,48 @@ def test_finished_runs_are_those_of_the_same_config(tmp_path):
     assert grid.finished(tmp_path, 1) == [lines[2]]
     assert grid.finished(tmp_path, 2) == []
     assert grid.finished(tmp_path / 'none', 1) == []
+
+
+@pytest.fixture
+def two_finished(tmp_path):
+    """A work directory with seed 0 of two variants."""
+    runs = runs_by_hand(baseline=[50.0], enc0=[40.0])
+    for run in runs:
+        run['config'] = grid.fingerprint(grid.config(run['variant'], run['epochs']))
+    (tmp_path / grid.RUNS_FILE).write_text(''.join(json.dumps(run) + '\n' for run in runs))
+    return tmp_path
+
+
+def call(monkeypatch, work_dir, *arguments: str) -> list:
+    """The runs that a call of the script goes on to train."""
+    asked = []
+    monkeypatch.setattr(grid, 'fill', lambda _, todo, *rest: asked.extend(todo) or 0)
+    options = ['--epochs', '1', '--work-dir', str(work_dir), '--out-dir', str(work_dir / 'out')]
+    monkeypatch.setattr(sys, 'argv', ['ablation_grid.py', *options, *arguments])
+    with pytest.raises(SystemExit) as caught:
+        grid.main()
+    assert caught.value.code == 0
+    return asked
+
+
+def test_finished_runs_are_not_repeated_and_seeds_come_in_turn(monkeypatch, two_finished):
+    todo = call(
+        monkeypatch, two_finished, '--variants', 'baseline', 'enc0', 'enc3', '--seeds', '0', '1'
+    )
+    assert todo == [('enc3', 0), ('baseline', 1), ('enc0', 1), ('enc3', 1)]
+    assert json.loads((two_finished / 'out/ablation_grid.json').read_text())[1]['AP'] == 0.4
+    assert '| baseline > enc0 |' in (two_finished / 'out/ablation_grid.md').read_text()
+    assert (two_finished / 'out/ablation_grid.png').stat().st_size > 0
+
+
+def test_report_only_trains_nothing(monkeypatch, two_finished):
+    assert call(monkeypatch, two_finished, '--report-only') == []
+
+
+def test_published_page_follows_from_the_raw_results():
+    runs = json.loads((grid.RESULTS / 'ablation_grid.json').read_text())
+    published = (grid.RESULTS / 'ablation_grid.md').read_text()
+    assert published == report.page(runs, grid.texts(), grid.command(runs))
+    assert {run['config'] for run in runs} <= {
+        grid.fingerprint(grid.config(name, runs[0]['epochs'])) for name in grid.VARIANTS
+    }
