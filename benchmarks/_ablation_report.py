@@ -53,15 +53,16 @@ The difference of two means has a 95 % interval (Welch's t over the seeds, unpai
 0: the ordering **shows**. Wholly below 0: it **does not show**, the opposite does. Otherwise, or
 with a single seed: **undecided**. Of {count} intervals of 95 %, one may miss by chance."""
 SETTING = """\
-Each variant is the demo, `configs/detr_tiny_1xb32-12e_shapes.py`, with one fact changed and
-{epochs} epochs instead of 12, the learning rate's decay scaled to them. The seed draws initial
-weights, order and flips; the 4,000 training and 200 validation images are the same for all. AP is
-that of the weights after the last epoch, in points of 100. One thread per run; time is processor
-time, on a machine that others used as well.
+Each variant is the demo, `configs/detr_tiny_1xb32-12e_shapes.py`, with one fact changed, trained
+for {epochs} epochs with the learning rate's decay scaled to them. The seed draws initial weights,
+order and flips; the 4,000 training and 200 validation images are the same for all. AP is that of
+the weights after the last epoch, in points of 100. One thread per run; time is processor time, on
+a machine that others used as well.
 
-The demo is more than the paper's model made smaller: it is pre-norm, has 1 encoder and 3 decoder
-layers, and learns an easy data set in a short time from random weights. What does not show here
-says nothing against the paper."""
+What this is not: the demo is pre-norm, has 1 encoder and 3 decoder layers, no pretrained backbone
+and an easy data set, and its own schedule is 12 epochs, after which it has 79.3 AP. The fewer the
+epochs, the more the grid compares how soon a variant begins to learn, and the less how good it
+becomes. What does not show here says nothing against the paper."""
 
 
 class Comparison(NamedTuple):
@@ -132,6 +133,7 @@ def page(runs: Sequence[Run], texts: dict[str, str], command: str) -> str:
         '## Variants',
         _variants_table(runs, present, texts),
         *([f'Not measured: {", ".join(left_out)}.'] if left_out else []),
+        _completeness(runs, present),
         'The paper compares no norms, and states no AP without auxiliary losses nor of models '
         'trained with fewer decoder layers.',
         '## Orderings',
@@ -176,7 +178,7 @@ def _variants_table(runs: Sequence[Run], present: list[str], texts: dict[str, st
         versus = '-'
         if variant != BASELINE and BASELINE in present:
             comparison = compare(scores, points(runs, BASELINE))
-            versus = f'{comparison.difference:+.1f}{_plus_minus(comparison.error)}'
+            versus = f'{_signed(comparison.difference)}{_plus_minus(comparison.error)}'
         rows.append(
             (
                 variant,
@@ -209,7 +211,7 @@ def _orderings_table(runs: Sequence[Run], orderings: Sequence[Ordering]) -> str:
             (
                 f'{better} > {worse}',
                 paper,
-                f'{comparison.difference:+.1f}{_plus_minus(comparison.error)}',
+                f'{_signed(comparison.difference)}{_plus_minus(comparison.error)}',
                 interval,
                 f'**{verdict(comparison)}**',
             )
@@ -228,6 +230,21 @@ def _summary(runs: Sequence[Run], orderings: Sequence[Ordering]) -> str:
         for name, each in found.items()
     ]
     return '\n'.join(lines)
+
+
+def _completeness(runs: Sequence[Run], present: list[str]) -> str:
+    seeds = {run['seed'] for run in runs}
+    expected = len(present) * len(seeds)
+    if len(runs) == expected:
+        return f'The grid is complete: {expected} runs.'
+    return (
+        f'**The grid is incomplete: {len(runs)} of {expected} runs.** Variants of fewer than '
+        f'{len(seeds)} seeds have runs missing.'
+    )
+
+
+def _signed(number: float) -> str:
+    return f'{round(number, 1) + 0.0:+.1f}'  # no negative zero
 
 
 def _plus_minus(error: float | None) -> str:

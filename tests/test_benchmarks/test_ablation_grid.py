@@ -235,6 +235,8 @@ def test_page_by_hand(tmp_path):
     assert '- undecided: 1 of 2 (baseline > no-l1)' in page
     assert any(line.startswith('Not measured: enc3, no-spatial-pos') for line in page)
     assert '2026-01-02; M.' in page
+    assert 'The grid is complete: 9 runs.' in page
+    assert 'incomplete: 8 of 9 runs.' in report.page(runs[:-1], grid.texts(), '')
     report.plot(runs, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').stat().st_size > 0
 
