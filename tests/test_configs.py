@@ -1,12 +1,20 @@
 """Every config builds, learns, and differs from its parent in what its name says."""
 
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import mmengine.registry
+import mmengine.runner
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import Registry, init_default_scope
 from mmengine.structures import InstanceData
 
+import mmdetr.registry
+from mmdetr.engine.config_options import check_settings
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample
 
@@ -208,3 +216,58 @@ def test_misspelt_option_is_named(key):
     cfg.merge_from_dict({f'model.{key}': True})
     with pytest.raises(TypeError, match=key.rsplit('.', 1)[-1]):
         MODELS.build(cfg.model)
+
+
+# Entries that a component's constructor hands on or that its builder takes out beforehand.
+HANDED_ON = {
+    'RandomChoiceResize': {'keep_ratio'},  # to the Resize it makes
+    'OptimWrapper': {'paramwise_cfg'},
+    'CosineAnnealingLR': {'convert_to_iter_based'},
+}
+# What configs build other entries from; everything else at the top level is for the runner.
+VARIABLES = {'data_root', 'dataset_type', 'train_scales', 'train_pipeline', 'test_pipeline'}
+
+
+def registered(name: str) -> Any:
+    """Class or function that a config calls by this name."""
+    for module in (mmdetr.registry, mmengine.registry):
+        for registry in vars(module).values():
+            if isinstance(registry, Registry) and (found := registry.get(name)):
+                return found
+    raise KeyError(f'{name} is in no registry')
+
+
+def parameters(component: Any) -> set[str]:
+    """Keywords of a constructor, with those of its ancestors where it passes the rest on."""
+    if not inspect.isclass(component):
+        return set(inspect.signature(component).parameters)
+    names = set()
+    for cls in component.__mro__:
+        if '__init__' in vars(cls):
+            found = inspect.signature(cls.__init__).parameters.values()
+            names |= {parameter.name for parameter in found}
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in found):
+                break
+    return names
+
+
+def typed_dicts(value: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    if isinstance(value, dict) and 'type' in value:
+        yield path, value
+    children = value.items() if isinstance(value, dict) else ()
+    children = enumerate(value) if isinstance(value, (list, tuple)) else children
+    for key, child in children:
+        yield from typed_dicts(child, f'{path}.{key}')
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_every_option_is_taken_by_its_component(name):
+    """Not by the model's alone, which is built above: by data, hooks, loops, optimiser, metric."""
+    init_default_scope('mmdetr')
+    cfg = Config.fromfile(ROOT / name)
+    check_settings(cfg, name)
+    settings = parameters(mmengine.runner.Runner) | VARIABLES
+    assert cfg.keys() <= settings
+    for path, component in typed_dicts(cfg.to_dict()):
+        known = parameters(registered(component['type'])) | HANDED_ON.get(component['type'], set())
+        assert component.keys() - known - {'type'} == set(), path

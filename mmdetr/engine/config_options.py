@@ -1,4 +1,4 @@
-"""Overrides from the command line, checked for keys that lead nowhere."""
+"""Config files and overrides from the command line, checked for keys that lead nowhere."""
 
 import difflib
 import inspect
@@ -25,14 +25,33 @@ def read_config(path: str, options: dict[str, Any] | None) -> Config:
     """The config file of a command line tool with the overrides of ``--cfg-options``.
 
     Raises:
-        SystemExit: An override leads nowhere; the message names it.
+        SystemExit: A setting is misspelt or an override leads nowhere; the message names it.
     """
     cfg = Config.fromfile(path)
     try:
+        check_settings(cfg, path)
         apply_cfg_options(cfg, options)
     except (KeyError, TypeError) as error:
         sys.exit(f'error: {error.args[0]}')
     return cfg
+
+
+def check_settings(cfg: Config, path: str) -> None:
+    """Look for misspelt settings at the top level of a config, which nobody would ever read.
+
+    A config may have variables of its own there, so a name is wrong only if it is very like one
+    that the runner knows.
+
+    Raises:
+        KeyError: A setting is misspelt; the message has the closest ones.
+    """
+    known = _runner_settings()
+    for key in set(cfg) - known:
+        if similar := difflib.get_close_matches(key, known, cutoff=0.85):
+            raise KeyError(
+                f'{path}: {key!r} is no setting; did you mean {" or ".join(similar)}? (Give a '
+                'variable of your own a name less like it.)'
+            )
 
 
 def apply_cfg_options(cfg: Config, options: dict[str, Any] | None) -> None:
@@ -78,10 +97,14 @@ def _check_key(cfg: Config, key: str) -> None:
 def _check_new_entry(present: list[str], part: str, key: str, top: bool) -> None:
     known = set(present)
     if top:
-        known |= set(inspect.signature(Runner).parameters) | set(_READ_FROM_CONFIG)
+        known |= _runner_settings()
         if part in known:
             return
     similar = difflib.get_close_matches(part, known, cutoff=0.6 if top else 0.85)
     if similar or top:
         hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
         raise KeyError(f'--cfg-options {key}: the config has no {part!r} there{hint}')
+
+
+def _runner_settings() -> set[str]:
+    return set(inspect.signature(Runner).parameters) | set(_READ_FROM_CONFIG)

@@ -1,12 +1,13 @@
 """Overrides that lead nowhere are errors."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mmengine.config import Config
 
-from mmdetr.engine.config_options import apply_cfg_options
+from mmdetr.engine.config_options import apply_cfg_options, read_config
 
 
 def config() -> Config:
@@ -73,3 +74,27 @@ def test_nothing_to_apply() -> None:
     cfg = config()
     apply_cfg_options(cfg, None)
     assert cfg.to_dict() == config().to_dict()
+
+
+@pytest.mark.parametrize(
+    ('key', 'hint'),
+    [
+        ('optim_wraper', 'optim_wrapper'),
+        ('train_cgf', 'train_cfg'),
+        ('custom_hook', 'custom_hooks'),
+    ],
+)
+def test_misspelt_setting_in_a_file(tmp_path: Path, key: str, hint: str) -> None:
+    path = tmp_path / 'child.py'
+    path.write_text(f'optim_wrapper = dict()\n{key} = dict(max_epochs=1)\n')
+    with pytest.raises(SystemExit) as caught:
+        read_config(str(path), None)
+    assert str(caught.value).startswith(
+        f'error: {path}: {key!r} is no setting; did you mean {hint}'
+    )
+
+
+def test_variables_of_a_config_are_its_own_affair(tmp_path: Path) -> None:
+    path = tmp_path / 'child.py'
+    path.write_text('data_root = 1\ntrain_pipeline = []\nmax_epochs = 3\nmy_lr = 1e-4\n')
+    assert read_config(str(path), {'load_from': 'a.pth'}).load_from == 'a.pth'

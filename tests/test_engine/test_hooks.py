@@ -143,6 +143,8 @@ def test_leftovers_of_a_killed_run_are_cleared(tmp_path: Path) -> None:
 def test_unsupported_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match='backend_args is not supported'):
         CheckpointHook(backend_args=dict(backend='petrel'))
+    with pytest.raises(TypeError, match='takes no max_keep_cpkts'):
+        CheckpointHook(max_keep_cpkts=3)
 
 
 def _train_quietly(config: Any) -> None:

@@ -26,6 +26,8 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.args:  # mmengine keeps them for the first saving, an epoch later
+            raise TypeError(f'CheckpointHook takes no {", ".join(sorted(self.args))}')
         for name in ('file_client_args', 'backend_args', 'published_keys'):
             if getattr(self, name) is not None:
                 raise ValueError(f'CheckpointHook: {name} is not supported')
