@@ -18,7 +18,7 @@ def heading(title: str) -> str:
     command = shlex.join(['python', 'benchmarks/' + Path(sys.argv[0]).name, *sys.argv[1:]])
     return (
         f'# {title}\n\n'
-        f'{datetime.date.today().isoformat()}; {_processor()}, {os.cpu_count()} cores, no GPU used; '
+        f'{datetime.date.today().isoformat()}; {_processor()}, {os.cpu_count()} cores, no GPU; '
         f'{platform.system()}, Python {platform.python_version()}, {versions}.\n\n'
         f'```bash\n{command}\n```\n'
     )

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_images_of_a_batch_have_one_size_and_each_comes_once(dataset, batch_size
     shapes = [{tuple(each.shape) for each in batch['inputs']} for batch in batches]
     assert all(len(each) == 1 for each in shapes)
     ids = image_ids(batches)
-    assert sorted(sum(ids, [])) == list(range(92, 101))
+    assert sorted(chain(*ids)) == list(range(92, 101))
     assert max(map(len, ids)) <= batch_size
 
     by_size = Counter(tuple(sample['inputs'].shape) for sample in dataset)
@@ -107,7 +108,7 @@ def test_ranks_share_the_batches_of_one_process(dataset, world_size):
         return list(SameSizeBatchSampler(sampler, batch_size=2))
 
     shares = [batches(rank, world_size) for rank in range(world_size)]
-    assert sorted(sum(shares, [])) == sorted(batches(0, 1))
+    assert sorted(chain(*shares)) == sorted(batches(0, 1))
     counts = [sum(map(len, share)) for share in shares]
     assert max(counts) - min(counts) <= 2
 
@@ -143,7 +144,7 @@ def test_unknown_sizes_are_batched_in_order_with_a_reason(dataset, warnings):
     for each, reason in cases:
         warnings.clear()
         sampler = SameSizeBatchSampler(DefaultSampler(each, shuffle=False), batch_size=4)
-        assert sum(sampler, []) == list(range(len(each)))
+        assert list(chain(*sampler)) == list(range(len(each)))
         assert all(len(batch) == 4 for batch in list(sampler)[:-1])
         assert len(warnings) == 1
         assert reason in warnings[0]
