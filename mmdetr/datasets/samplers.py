@@ -65,7 +65,7 @@ def same_size_batches(dataset: Any, batch_size: int) -> list[list[int]]:
             sizes = input_sizes(dataset)
         except UnknownSizeError as error:
             print_log(
-                f'batches of {batch_size} are padded in evaluation, at the cost of accuracy: {error}. '
+                f'evaluation batches of {batch_size} are padded, which costs accuracy: {error}. '
                 'With batch_size=1 nothing is padded',
                 logger='current',
                 level=logging.WARNING,
