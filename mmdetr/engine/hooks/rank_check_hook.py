@@ -67,7 +67,7 @@ class RankCheckHook(Hook):
 
 def without_gradient(model: nn.Module) -> list[str] | None:
     """Trainable parameters that have none, by name; None where no parameter has one."""
-    model = model.module if is_model_wrapper(model) else model
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    bare: Any = model.module if is_model_wrapper(model) else model
+    trainable = {name: p for name, p in bare.named_parameters() if p.requires_grad}
     lacking = [name for name, parameter in trainable.items() if parameter.grad is None]
     return None if len(lacking) == len(trainable) else lacking
