@@ -23,6 +23,9 @@ MODELS = Registry('model', parent=MMENGINE_MODELS, locations=['mmdetr.models'])
 # Assigners and match costs: swapped by config, but without parameters of their own.
 TASK_UTILS = Registry('task util', parent=MMENGINE_TASK_UTILS, locations=['mmdetr.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, locations=['mmdetr.datasets'])
+DATA_SAMPLERS = Registry(
+    'data sampler', parent=MMENGINE_DATA_SAMPLERS, locations=['mmdetr.datasets']
+)
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, locations=['mmdetr.datasets.transforms']
 )
@@ -37,9 +40,6 @@ WEIGHT_INITIALIZERS = Registry(
 )
 
 # For components of one's own; mmdetr has none here, but mmengine warns where a scope lacks one.
-DATA_SAMPLERS = Registry(
-    'data sampler', parent=MMENGINE_DATA_SAMPLERS, locations=['mmdetr.datasets']
-)
 LOG_PROCESSORS = Registry(
     'log processor', parent=MMENGINE_LOG_PROCESSORS, locations=['mmdetr.engine']
 )

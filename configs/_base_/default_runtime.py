@@ -20,11 +20,12 @@ default_hooks = dict(
 )
 # Moving average of the weights: custom_hooks = [dict(type='EMAHook', momentum=0.0002)]
 
-# The backend of torch.distributed is nccl on GPUs and gloo without.
+# The backend of torch.distributed is nccl on GPUs and gloo without. A rank waits for the others
+# for 'timeout' seconds before the job ends; rank 0 scores and saves alone in the meantime.
 env_cfg = dict(
     cudnn_benchmark=False,  # every batch has another size, which the benchmark would repeat for
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(),
+    dist_cfg=dict(timeout=600),
 )
 # Fixed, so that a config says what its run will do; seed=None draws one and records it.
 randomness = dict(seed=0)

@@ -5,7 +5,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -82,11 +82,12 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # in a folder that cannot be written even this is an error
+            temporary.unlink()
         cause = _os_error_behind(error)
         if cause is None:
             raise
-        kept = '; the previous file of that name is intact' if path.exists() else ''
+        kept = '; the previous file of that name is intact' if os.path.exists(path) else ''
         raise OSError(cause.errno, f'cannot write {path}: {cause.strerror}{kept}') from error
     _sync_folder(path.parent)
 

@@ -1,7 +1,9 @@
-"""torch.distributed on machines without a GPU, which mmengine's launchers do not serve."""
+"""torch.distributed on machines without a GPU, and in words where a rank is lost."""
 
 import datetime
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -42,3 +44,29 @@ def choose_backend(configured: str | None) -> str:
     if not torch.cuda.is_available():
         return 'gloo'
     return configured or 'nccl'
+
+
+class LostRankError(RuntimeError):
+    """Another process of the job has ended or does not answer."""
+
+
+@contextmanager
+def explain_lost_rank() -> Iterator[None]:
+    """Say in words what the errors of torch.distributed mean when a rank is lost.
+
+    Raises:
+        LostRankError: In place of such an error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not dist.is_initialized() or isinstance(error, LostRankError):
+            raise
+        # The errors of gloo have no class of their own.
+        if not isinstance(error, dist.DistError) and 'gloo' not in str(error):
+            raise
+        raise LostRankError(
+            f'rank {dist.get_rank()} of {dist.get_world_size()}: another rank has ended or has not '
+            'answered within the limit (env_cfg.dist_cfg.timeout); the output of that rank tells '
+            'why. --resume continues from the last checkpoint'
+        ) from error

@@ -24,8 +24,14 @@ from mmdetr.checkpoint import CheckpointError, Source, load_source, save_file
 from mmdetr.registry import RUNNERS
 
 from .data_sampling import SkippingBatchSampler, seeded_dataloader_cfg
-from .distributed import choose_backend, init_cpu_process_group
-from .hooks import HistoryLimitHook, IterationSeedHook, NumClassCheckHook, PositionCheckHook
+from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
+from .hooks import (
+    HistoryLimitHook,
+    IterationSeedHook,
+    NumClassCheckHook,
+    PositionCheckHook,
+    RankCheckHook,
+)
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .start import (
     StartingPoint,
@@ -127,8 +133,13 @@ class DetectionRunner(Runner):
         own = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
         hooks = {k: hook for k, hook in (hooks or {}).items() if hook is not None or k in own}
         super().register_default_hooks(hooks)
-        own_hooks = (IterationSeedHook, NumClassCheckHook, PositionCheckHook, HistoryLimitHook)
-        for hook in own_hooks:
+        for hook in (
+            IterationSeedHook,
+            NumClassCheckHook,
+            PositionCheckHook,
+            RankCheckHook,
+            HistoryLimitHook,
+        ):
             self.register_hook(hook())
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
@@ -152,10 +163,21 @@ class DetectionRunner(Runner):
     def train(self) -> nn.Module:
         """Launch training; hooks may keep what led to NaN or infinite predictions."""
         try:
-            return super().train()
+            with explain_lost_rank():
+                return super().train()
         except FloatingPointError as error:
             self.call_hook('after_floating_point_error', error=error)
             raise
+
+    def val(self) -> dict:
+        """Launch validation."""
+        with explain_lost_rank():
+            return super().val()
+
+    def test(self) -> dict:
+        """Launch test."""
+        with explain_lost_rank():
+            return super().test()
 
     def _init_model_weights(self) -> None:
         """Initialise what the checkpoint to start from leaves open, fetching nothing in vain."""

@@ -51,6 +51,7 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
+    batch_sampler=dict(type='SameSizeBatchSampler'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

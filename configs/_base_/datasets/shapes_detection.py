@@ -24,6 +24,7 @@ val_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
+    batch_sampler=dict(type='SameSizeBatchSampler'),
     dataset=dict(type=dataset_type, num_images=200, seed=1, pipeline=test_pipeline, test_mode=True),
 )
 test_dataloader = val_dataloader

@@ -53,6 +53,10 @@ class Resize(MMCVResize):
             scale=scale, keep_ratio=keep_ratio, backend='pillow', interpolation='bilinear'
         )
 
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(w, h) of the image that comes of one of (w, h)."""
+        return self._new_size(size, self.scale)
+
     def _resize_img(self, results: dict) -> None:
         height, width = results['img'].shape[:2]
         new_size = self._new_size((width, height), results['scale'])

@@ -6,6 +6,7 @@ from .iteration_seed_hook import IterationSeedHook
 from .non_finite_guard_hook import NonFiniteGuardHook
 from .num_class_check_hook import NumClassCheckHook
 from .position_check_hook import PositionCheckHook
+from .rank_check_hook import RankCheckHook
 from .visualization_hook import DetVisualizationHook
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     'NonFiniteGuardHook',
     'NumClassCheckHook',
     'PositionCheckHook',
+    'RankCheckHook',
 ]

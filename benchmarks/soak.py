@@ -1,0 +1,256 @@
+"""Trains for a while and watches the memory of every process: it should stay flat.
+
+    python benchmarks/soak.py --minutes 30
+
+A small DETR is trained on generated JPEG files by COCO's pipeline, all its sizes divided by four,
+with two workers. The annotation file lists as many images as COCO does (the files repeat), so
+that workers have a list to copy if reading it makes them. Each epoch of 300 iterations ends with a
+checkpoint and a validation. Needs psutil, and Linux for memory that is not shared (USS).
+
+Writes benchmarks/results/soak.md and soak.png; ends with 1 where memory grows.
+"""
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from _generated import write_coco
+from _page import RESULTS, heading, table
+from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
+from mmengine.hooks import Hook
+from mmengine.registry import DATA_SAMPLERS
+
+from mmdetr.engine import DetectionRunner
+
+ROOT = Path(__file__).parents[1]
+MIB = 2**20
+LISTED_IMAGES = 118_000
+IMAGES_PER_EPOCH = 600
+IMAGE_SIZES = ((480, 640), (640, 480), (427, 640), (375, 500), (500, 333))  # h, w
+# Growth that is called flat, of what a process holds by itself: within the noise of an allocator
+# that sees another image size every time.
+TOLERATED_SHARE = 0.02
+TOLERATED_MIB = 8.0
+
+
+@DATA_SAMPLERS.register_module()
+class ShortEpochSampler(DefaultSampler):
+    """Some images of a large set, others in every epoch."""
+
+    def __len__(self) -> int:
+        return IMAGES_PER_EPOCH
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(super().__iter__(), IMAGES_PER_EPOCH)
+
+
+class ProgressHook(Hook):
+    """Tells the watching process how long training has gone on, and ends it in time.
+
+    Time in which the machine did something else does not count.
+    """
+
+    def __init__(self, progress: Any, seconds: float) -> None:
+        self.progress = progress
+        self.seconds = seconds
+
+    def before_train(self, runner: Any) -> None:
+        self._last = time.monotonic()
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        now = time.monotonic()
+        self.progress[0] += min(now - self._last, 20)
+        self.progress[1] = runner.iter + 1
+        self._last = now
+
+    def after_train_epoch(self, runner: Any) -> None:
+        self.progress[2] += 1
+        runner.train_loop.stop_training = self.progress[0] >= self.seconds
+
+
+@dataclass
+class Memory:
+    """Samples of one process: training seconds and MiB.
+
+    Of a worker that is its own memory (USS): the rest it shares with the main process it was forked
+    from. Of the main process it is all that is resident (RSS), shared or not.
+    """
+
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    size: list[float] = field(default_factory=list)
+
+    def growth(self) -> tuple[float, float]:
+        """Slope of a line through the last two thirds in MiB per hour, and its rise in MiB."""
+        seconds, size = np.array(self.seconds), np.array(self.size)
+        late = seconds >= seconds[-1] / 3
+        slope = np.polyfit(seconds[late], size[late], 1)[0]
+        return slope * 3600, slope * np.ptp(seconds[late])
+
+    def is_flat(self) -> bool:
+        return self.growth()[1] <= max(TOLERATED_MIB, TOLERATED_SHARE * np.median(self.size))
+
+
+def write_data(folder: Path) -> None:
+    """40 JPEG files of each size for training, listed again and again, and 20 for validation."""
+    common = dict(num_objects=(2, 12), extension='jpg')
+    write_coco(folder, 'train', IMAGE_SIZES, 40, listed_images=LISTED_IMAGES, **common)
+    write_coco(folder, 'val', IMAGE_SIZES, 20, seed=1, **common)
+
+
+def config(folder: Path) -> Config:
+    """The COCO config at a quarter of its image size, with the demo's model."""
+    cfg = Config.fromfile(ROOT / 'configs/detr_r50_8xb2-150e_coco.py')
+    demo = Config.fromfile(ROOT / 'configs/detr_tiny_1xb32-12e_shapes.py')
+    shrink(cfg.train_dataloader.dataset.pipeline)
+    shrink(cfg.val_dataloader.dataset.pipeline)
+    for name in ('train', 'val'):
+        data = dict(data_root=f'{folder}/', ann_file=f'{name}.json', data_prefix=dict(img=''))
+        cfg[f'{name}_dataloader'].dataset.update(data)
+    cfg.train_dataloader.sampler.type = 'ShortEpochSampler'
+    cfg.val_evaluator.ann_file = f'{folder}/val.json'
+    cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
+    cfg.model = demo.model
+    cfg.model.bbox_head.num_queries = 50
+    cfg.optim_wrapper = demo.optim_wrapper
+    cfg.optim_wrapper.optimizer.lr = 1e-4
+    cfg.param_scheduler = None
+    cfg.train_cfg.max_epochs = 10**6  # the hook ends it
+    cfg.log_level = 'WARNING'
+    cfg.work_dir = f'{folder}/run'
+    return cfg
+
+
+def shrink(steps: Any) -> None:
+    """Divide all sizes in a pipeline by four."""
+    for step in steps:
+        if isinstance(step, list):
+            shrink(step)
+            continue
+        shrink(step.get('transforms', []))
+        for key in ('scale', 'scales', 'min_size', 'max_size'):
+            if key in step:
+                step[key] = quarter(step[key])
+
+
+def quarter(size: Any) -> Any:
+    if isinstance(size, list):
+        return [quarter(each) for each in size]
+    if isinstance(size, tuple):
+        return tuple(each and each // 4 for each in size)
+    return size // 4
+
+
+def train(folder: Path, progress: Any, seconds: float) -> None:
+    runner = DetectionRunner.from_cfg(config(folder))
+    runner.register_hook(ProgressHook(progress, seconds))
+    runner.train()
+
+
+def watch(child: Any, progress: Any, interval: float) -> list[Memory]:
+    """Samples the child and its workers until the child ends."""
+    memories = {child.pid: Memory('main process')}
+    parent = psutil.Process(child.pid)
+    while child.is_alive():
+        child.join(interval)
+        seconds = progress[0]
+        for process in [parent, *workers_of(parent)]:
+            # Two workers for training start before the two for validation.
+            number = len(memories) - 1
+            name = f'{"training" if number < 2 else "validation"} worker {number % 2}'
+            try:
+                info = process.memory_full_info()
+            except psutil.Error:  # it has just ended
+                continue
+            memory = memories.setdefault(process.pid, Memory(name))
+            memory.seconds.append(seconds)
+            memory.size.append((info.rss if process == parent else info.uss) / MIB)
+        if seconds:
+            sizes = ', '.join(f'{memory.size[-1]:.0f}' for memory in memories.values())
+            print(f'{seconds / 60:.1f} min, iteration {progress[1]:.0f}: {sizes} MiB', flush=True)
+    return list(memories.values())
+
+
+def workers_of(parent: psutil.Process) -> list[psutil.Process]:
+    try:
+        return sorted(parent.children(recursive=True), key=lambda each: each.create_time())
+    except psutil.Error:
+        return []
+
+
+def page(memories: list[Memory], progress: Any) -> str:
+    minutes, iterations, epochs = progress[0] / 60, int(progress[1]), int(progress[2])
+    rows = []
+    for each in memories:
+        third, end = len(each.size) // 3, len(each.size)
+        parts = [slice(0, 3), slice(third, third + 3), slice(end - 3, end)]
+        sizes = [f'{np.median(each.size[part]):.0f}' for part in parts]
+        slope, rise = each.growth()
+        verdict = 'flat' if each.is_flat() else '**grows**'
+        rows.append([each.name, *sizes, f'{slope:+.1f}', f'{rise:+.1f}', verdict])
+    columns = ['process', 'start', 'one third', 'end', 'slope, MiB/h', 'rise, MiB', '']
+    return (
+        heading('Memory over a long run')
+        + f'\n{minutes:.0f} minutes of training: {iterations} iterations of batch 2 in {epochs} '
+        'epochs, each with a checkpoint and a validation. MiB: of the main process what is '
+        'resident, of workers what they do not share with it. The slope is that of a line through '
+        'the last two thirds, the rise what it makes of them; flat is a rise of at most '
+        f'{TOLERATED_SHARE:.0%} or {TOLERATED_MIB:.0f} MiB.\n\n'
+        + table(columns, rows)
+        + '\n![memory over time](soak.png)\n'
+    )
+
+
+def plot(memories: list[Memory], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 1, figsize=(8, 6), sharex=True, layout='constrained')
+    for each in memories:
+        axis = axes[0] if each is memories[0] else axes[1]
+        axis.plot(np.array(each.seconds) / 60, each.size, label=each.name, linewidth=1)
+    for axis in axes:
+        axis.set(ylabel='MiB', ylim=(0, None))
+        axis.legend(loc='lower right')
+        axis.grid(alpha=0.3)
+    axes[1].set_xlabel('training, minutes')
+    figure.savefig(path, dpi=100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--minutes', type=float, default=30, help='of training (default: 30)')
+    parser.add_argument('--interval', type=float, default=5, help='seconds between two samples')
+    parser.add_argument('--out-dir', type=Path, default=RESULTS, help='folder of the page')
+    args = parser.parse_args()
+    spawn = multiprocessing.get_context('spawn')  # nothing of this process is in the other
+    progress = spawn.Array('d', 3)  # seconds, iterations, epochs
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(Path(folder))
+        child = spawn.Process(target=train, args=(Path(folder), progress, args.minutes * 60))
+        child.start()
+        memories = watch(child, progress, args.interval)
+    if child.exitcode != 0:
+        sys.exit(f'error: training ended with {child.exitcode}')
+    text = page(memories, progress)
+    print(text)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    (args.out_dir / 'soak.md').write_text(text)
+    plot(memories, args.out_dir / 'soak.png')
+    sys.exit(not all(each.is_flat() for each in memories))
+
+
+if __name__ == '__main__':
+    main()
