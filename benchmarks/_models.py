@@ -129,12 +129,12 @@ def _native(name: str) -> str:
 def authors(path: str, train: bool = False) -> nn.Module:
     """The authors' model, put together from the parts of their checkout."""
     import torchvision
-    from models.backbone import Backbone, Joiner  # type: ignore[import-not-found]
-    from models.detr import DETR  # type: ignore[import-not-found]
-    from models.position_encoding import (  # type: ignore[import-not-found]
+    from models.backbone import Backbone, Joiner
+    from models.detr import DETR
+    from models.position_encoding import (
         PositionEmbeddingSine,
     )
-    from models.transformer import Transformer  # type: ignore[import-not-found]
+    from models.transformer import Transformer
 
     resnet50 = torchvision.models.resnet50
 
@@ -248,7 +248,7 @@ def _infer_authors(path: str, inputs: Tensor, padding_mask: Tensor | None) -> Ca
 
 
 def _nested(inputs: Tensor, padding_mask: Tensor | None) -> Any:
-    from util.misc import NestedTensor  # type: ignore[import-not-found]
+    from util.misc import NestedTensor
 
     if padding_mask is None:  # the authors make a mask in any case
         padding_mask = torch.zeros(len(inputs), *inputs.shape[-2:], dtype=torch.bool)
@@ -338,7 +338,7 @@ def _train_authors(
 
     def loss() -> Tensor:
         losses = criterion(model(nested), labelled)
-        return sum(losses[name] * weight for name, weight in weights.items())  # type: ignore
+        return sum(losses[name] * weight for name, weight in weights.items())
 
     for name, parameter in model.named_parameters():
         if 'layer1' in name or name == 'backbone.0.body.conv1.weight':
@@ -348,8 +348,8 @@ def _train_authors(
 
 def authors_criterion() -> tuple[nn.Module, dict[str, float]]:
     """Their criterion with its matcher, and the weights of its losses."""
-    from models.detr import SetCriterion  # type: ignore[import-not-found]
-    from models.matcher import HungarianMatcher  # type: ignore[import-not-found]
+    from models.detr import SetCriterion
+    from models.matcher import HungarianMatcher
 
     last = dict(loss_ce=1.0, loss_bbox=5.0, loss_giou=2.0)
     weights = last | {f'{k}_{i}': weight for i in range(5) for k, weight in last.items()}

@@ -23,32 +23,27 @@ def project(downsample: Any, x: Tensor) -> Tensor:
     return x if downsample is None else conv_norm(downsample[0], downsample[1], x, relu=False)
 
 
-def owns_shortcut(block: Any) -> bool:
-    """Whether nobody looks at the shortcut of a block again.
-
-    A projection is the block's own. An identity is the output of the block before it, which forward
-    hooks may have kept; the optimised backbone gives that up for speed.
-    """
-    return block.downsample is not None or isinstance(block.bn1, nn.Identity)
-
-
 class BasicBlock(torchvision_resnet.BasicBlock):
     """torchvision's block of two 3x3 convolutions, with ``conv_norm``."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+        """[B, C, H, W] -> [B, O, h, w], where ``overwrite`` allows in the memory of ``x``."""
         shortcut = project(self.downsample, x)
         x = conv_norm(self.conv1, self.bn1, x)
-        return conv_norm(self.conv2, self.bn2, x, shortcut, overwrite=owns_shortcut(self))
+        owned = overwrite or self.downsample is not None
+        return conv_norm(self.conv2, self.bn2, x, shortcut, overwrite=owned)
 
 
 class Bottleneck(torchvision_resnet.Bottleneck):
     """torchvision's block of 1x1, 3x3 and 1x1 convolutions, with ``conv_norm``."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+        """[B, C, H, W] -> [B, O, h, w], where ``overwrite`` allows in the memory of ``x``."""
         shortcut = project(self.downsample, x)
         x = conv_norm(self.conv1, self.bn1, x)
         x = conv_norm(self.conv2, self.bn2, x)
-        return conv_norm(self.conv3, self.bn3, x, shortcut, overwrite=owns_shortcut(self))
+        owned = overwrite or self.downsample is not None
+        return conv_norm(self.conv3, self.bn3, x, shortcut, overwrite=owned)
 
 
 _WINOGRAD_CHANNELS = 128
@@ -152,8 +147,6 @@ class ResNet(BaseModule):
     def optimize(self, winograd: bool = False) -> None:
         """Fold the batch norms into the convolutions for good; the backbone then only infers.
 
-        Blocks then write over the output of the block before: what a forward hook kept is lost.
-
         Args:
             winograd: Compute 3x3 convolutions of 128 channels and more in Winograd's form, which
                 pays on a CPU in float32. With fewer channels the transforms cost more.
@@ -188,13 +181,15 @@ class ResNet(BaseModule):
         # Frozen stages record nothing, unless gradients of the image are wanted.
         records = torch.is_grad_enabled()
         frozen = self.frozen_stages if records and not x.requires_grad else -1
+        # Blocks may write over the output of the block before, unless a hook may have kept it.
+        overwrite = not any(m._forward_hooks or m._forward_pre_hooks for m in self.modules())
         outputs = []
         with torch.set_grad_enabled(records and frozen < 0):
             x = self.maxpool(conv_norm(self.conv1, self.bn1, x))
         for i, name in enumerate(self.stage_names):
             with torch.set_grad_enabled(records and i >= frozen):
                 for block in getattr(self, name):
-                    x = run(block, x, checkpointing=self.with_cp)
+                    x = run(block, x, overwrite, checkpointing=self.with_cp)
             if i in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
