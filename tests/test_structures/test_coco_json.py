@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from mmdetr.datasets.coco_json import read_coco_json
+from mmdetr.structures.coco_json import read_coco_json
 
-from .coco_files import CATEGORIES, annotation, image, write_coco
+from ..test_datasets.coco_files import CATEGORIES, annotation, image, write_coco
 
 
 def refused(tmp_path, *parts: str, images=None, annotations=None, categories=CATEGORIES):
