@@ -2,7 +2,7 @@
 
 import logging
 import os.path as osp
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from mmengine.logging import print_log
@@ -17,6 +17,18 @@ from .transforms import UnreadableImageError
 CLIP_TOLERANCE = 0.01
 IDS_SHOWN = 10
 MOST_LABELS = 100_000  # a class for each id up to the largest
+
+
+class FilterCfg(TypedDict, total=False):
+    """Which images of a training set are left out.
+
+    Attributes:
+        filter_empty_gt: Those without objects.
+        min_size: Those with a shorter side, in pixels.
+    """
+
+    filter_empty_gt: bool
+    min_size: float
 
 
 @DATASETS.register_module()
@@ -59,6 +71,7 @@ class CocoDataset(DetDataset):
         self,
         ann_file: str = '',
         *,
+        filter_cfg: FilterCfg | None = None,
         category_ids_as_labels: bool = False,
         max_unreadable: int = 10,
         **kwargs: Any,
@@ -69,7 +82,7 @@ class CocoDataset(DetDataset):
         """Image ids of dropped and clipped boxes by reason, one entry per box."""
         self._unreadable: dict[str, str] = {}
         kwargs.setdefault('data_prefix', dict(img=''))
-        super().__init__(ann_file, **kwargs)
+        super().__init__(ann_file, filter_cfg=filter_cfg, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         if not self.ann_file:

@@ -14,7 +14,7 @@ from mmdetr.evaluation.coco_annotations import read_annotations
 
 from ..test_datasets.coco_files import CATEGORIES, annotation, image
 from . import coco_oracle as oracle
-from .json_strategies import mutated, numbers, values
+from .json_strategies import mutated, numbers, scalars, values
 from .profiles import profiles
 
 GOOD = dict(
@@ -33,22 +33,25 @@ GOOD = dict(
 @st.composite
 def odd_files(draw: Any) -> dict:
     """Files of the right form, with any numbers as boxes."""
+    widths = st.sampled_from([1, 2, 64, 100.0, 65500, 2**31 - 1, 2**31])
     images = [
-        image(number, draw(st.sampled_from([1, 2, 64, 100.0, 65500])), draw(st.integers(1, 99)))
+        image(number, draw(widths), draw(st.integers(1, 99)))
         for number in draw(st.lists(st.integers(-3, 3), min_size=1, max_size=3, unique=True))
     ]
     ids = [each['id'] for each in images]
+    cat_ids = st.integers(-2, 300) | st.sampled_from([2**63 - 1, -(2**63), 2**63, 10**30])
+    side = draw(st.sampled_from([numbers, numbers, numbers, scalars]))
     categories = [
         dict(id=number, name=f'class {number}')
-        for number in draw(st.lists(st.integers(-2, 300), min_size=1, max_size=3, unique=True))
+        for number in draw(st.lists(cat_ids, min_size=1, max_size=3, unique=True))
     ]
     annotations = [
         annotation(
             number,
             draw(st.sampled_from(ids)),
             draw(st.sampled_from(categories))['id'],
-            draw(st.lists(numbers, min_size=4, max_size=4)),
-            **draw(st.dictionaries(st.just('iscrowd'), st.sampled_from([0, 1, True, 1.0]))),
+            draw(st.lists(side, min_size=4, max_size=4)),
+            **draw(st.dictionaries(st.just('iscrowd'), st.sampled_from([0, 1, True, 1.0, 2]))),
             **draw(st.dictionaries(st.just('area'), numbers | st.none())),
         )
         for number in range(draw(st.integers(0, 6)))
@@ -139,7 +142,7 @@ def check_ground_truth(sample: dict, stated: dict, wanted: list) -> None:
     assert (bboxes <= np.float32([stated['width'], stated['height']] * 2)).all()
 
 
-@profiles(quick=150, long=4000)
+@profiles(quick=300, long=4000)
 def test_dataset(profile: Any, tmp_path: Path) -> None:
     @profile
     @given(files | damaged_files(), st.booleans())
@@ -149,7 +152,7 @@ def test_dataset(profile: Any, tmp_path: Path) -> None:
     check()
 
 
-@profiles(quick=150, long=4000)
+@profiles(quick=300, long=4000)
 def test_metric(profile: Any, tmp_path: Path) -> None:
     @profile
     @given(files | damaged_files())
