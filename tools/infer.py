@@ -113,10 +113,10 @@ def main() -> int:
         start = time.perf_counter()
         try:
             image = load(dict(img_path=str(file)))['img']
+            sample = inference_detector(model, image)
         except UnreadableImageError as error:
-            print(f'error: {error}', file=sys.stderr)
+            print(f'error: {file}: {error}', file=sys.stderr)
             continue
-        sample = inference_detector(model, image)
         records.append(to_record(file, sample, classes, args.score_thr))
         seconds += time.perf_counter() - start
         visualizer.add_datasample(

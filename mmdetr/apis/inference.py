@@ -13,6 +13,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 
 from mmdetr.checkpoint import CheckpointError, load_checkpoint
+from mmdetr.engine.config_options import apply_cfg_options
+from mmdetr.engine.config_types import check_config_types
 from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
 from mmdetr.structures import DetDataSample
 
@@ -45,11 +47,13 @@ def init_detector(
 
     Raises:
         FileNotFoundError: Config or checkpoint does not exist.
+        KeyError: A key of ``cfg_options`` is misspelt.
+        TypeError: A value of the config has the wrong type.
         CheckpointError: The checkpoint cannot be used, or leaves a part of the model random.
     """
     config = config.copy() if isinstance(config, Config) else Config.fromfile(config)
-    if cfg_options:
-        config.merge_from_dict(cfg_options)
+    apply_cfg_options(config, cfg_options)
+    check_config_types(config)
     with DefaultScope.overwrite_default_scope('mmdetr'):
         model = MODELS.build(_without_pretrained(config.model))
     # The class head is loaded by name where the config names classes.

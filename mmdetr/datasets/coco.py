@@ -2,20 +2,33 @@
 
 import logging
 import os.path as osp
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from mmengine.logging import print_log
 
 from mmdetr.registry import DATASETS
+from mmdetr.structures.coco_json import CocoJson, read_coco_json
 
 from .base import DetDataset
-from .coco_json import CocoJson, read_coco_json
 from .transforms import UnreadableImageError
 
 # COCO states hundredths of a pixel, so a box at the border may pass it by that much.
 CLIP_TOLERANCE = 0.01
 IDS_SHOWN = 10
+MOST_LABELS = 100_000  # a class for each id up to the largest
+
+
+class FilterCfg(TypedDict, total=False):
+    """Which images of a training set are left out.
+
+    Attributes:
+        filter_empty_gt: Those without objects.
+        min_size: Those with a shorter side, in pixels.
+    """
+
+    filter_empty_gt: bool
+    min_size: float
 
 
 @DATASETS.register_module()
@@ -48,8 +61,8 @@ class CocoDataset(DetDataset):
 
     Raises:
         FileNotFoundError: The annotation file does not exist.
-        ValueError: The annotation file is broken (see :func:`~.coco_json.read_coco_json`) or does
-            not know a class, or the filter leaves no image.
+        ValueError: The annotation file is broken (see ``read_coco_json``) or does not know a
+            class, or the filter leaves no image.
         UnreadableImageError: An image cannot be read, in test mode.
         RuntimeError: More than ``max_unreadable`` images cannot be read, in training.
     """
@@ -58,6 +71,7 @@ class CocoDataset(DetDataset):
         self,
         ann_file: str = '',
         *,
+        filter_cfg: FilterCfg | None = None,
         category_ids_as_labels: bool = False,
         max_unreadable: int = 10,
         **kwargs: Any,
@@ -68,7 +82,7 @@ class CocoDataset(DetDataset):
         """Image ids of dropped and clipped boxes by reason, one entry per box."""
         self._unreadable: dict[str, str] = {}
         kwargs.setdefault('data_prefix', dict(img=''))
-        super().__init__(ann_file, **kwargs)
+        super().__init__(ann_file, filter_cfg=filter_cfg, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         if not self.ann_file:
@@ -127,6 +141,11 @@ class CocoDataset(DetDataset):
                 raise ValueError('category_ids_as_labels and metainfo.classes exclude each other')
             if min(categories, default=0) < 0:
                 raise ValueError(f'{self.ann_file}: a negative category id cannot be a label')
+            if max(categories, default=0) >= MOST_LABELS:
+                raise ValueError(
+                    f'{self.ann_file}: category id {max(categories)} is too large for a label: '
+                    'leave out category_ids_as_labels'
+                )
             categories = {
                 cat_id: categories.get(cat_id, f'unused {cat_id}')
                 for cat_id in range(max(categories, default=-1) + 1)

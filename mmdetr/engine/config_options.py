@@ -9,6 +9,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from .config_types import check_config_types
+
 # What mmengine's Runner reads from the config besides its own arguments.
 _READ_FROM_CONFIG = (
     'activation_checkpointing',
@@ -25,12 +27,14 @@ def read_config(path: str, options: dict[str, Any] | None) -> Config:
     """The config file of a command line tool with the overrides of ``--cfg-options``.
 
     Raises:
-        SystemExit: A setting is misspelt or an override leads nowhere; the message names it.
+        SystemExit: A setting is misspelt, an override leads nowhere, or a value has the wrong
+            type, in the file or by an override; the message names the key.
     """
     cfg = Config.fromfile(path)
     try:
         check_settings(cfg, path)
         apply_cfg_options(cfg, options)
+        check_config_types(cfg)
     except (KeyError, TypeError) as error:
         sys.exit(f'error: {error.args[0]}')
     return cfg

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import mmengine.fileio as fileio
 import numpy as np
 
-from mmdetr.datasets.coco_json import read_coco_json
 from mmdetr.datasets.transforms import LoadImageFromFile
 from mmdetr.datasets.transforms.loading import UnreadableImageError
+from mmdetr.structures.coco_json import read_coco_json
 
 SHOWN = 5
 # What the authors answer users who train from scratch (facebookresearch/detr, issues 9, 22, 125).
@@ -105,7 +105,8 @@ def looks_like_xyxy(bboxes: np.ndarray, image_sizes: np.ndarray) -> bool:
         image_sizes: [M, 2] width and height of each box's image.
     """
     first, second = bboxes[:, :2], bboxes[:, 2:]
-    leaves = (first + second > image_sizes + 1).any(axis=1)
+    with np.errstate(over='ignore', invalid='ignore'):  # infinite ones leave their images
+        leaves = (first + second > image_sizes + 1).any(axis=1)
     corners = (second > first).all(axis=1) & (second <= image_sizes + 1).all(axis=1)
     return bool(leaves.mean() > SUSPICIOUS_SHARE and corners.mean() > 0.99)
 

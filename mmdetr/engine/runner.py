@@ -9,6 +9,7 @@ from typing import Any
 
 import mmengine
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import all_reduce, is_distributed, is_main_process
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader
 from mmdetr.checkpoint import CheckpointError, Source, load_source, save_file
 from mmdetr.registry import RUNNERS
 
+from .config_types import check_config_types
 from .data_sampling import SkippingBatchSampler, seeded_dataloader_cfg
 from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
 from .hooks import (
@@ -76,6 +78,16 @@ class DetectionRunner(Runner):
         self._start: StartingPoint | None = None
         self._start_is_known = False
         super().__init__(*args, **kwargs)
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'Runner':
+        """Build a runner from a config.
+
+        Raises:
+            TypeError: A value has the wrong type; the message names its key.
+        """
+        check_config_types(cfg)
+        return super().from_cfg(cfg)
 
     # Environment
 

@@ -1,14 +1,17 @@
 """What scoring needs from a COCO annotation file, checked while it is read."""
 
-import json
 import logging
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import mmengine.fileio as fileio
+import numpy as np
 from mmengine.logging import print_log
+
+from mmdetr.structures.coco_json import CocoJson, read_coco_json
+
+LARGEST_AREA = 1e10  # of the COCO evaluation's ranges
+IDS_SHOWN = 10
 
 
 class ScoredObject(NamedTuple):
@@ -87,7 +90,8 @@ def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
     """Reads a COCO annotation file for scoring.
 
     Boxes are neither clipped nor left out, since published numbers count every annotated box; only
-    those with a non-finite number cannot be scored, and a warning counts them.
+    those that the COCO evaluation would pass over in silence are dropped, and a warning counts
+    them: a number that is not finite, a negative side, an area outside of 0..1e10.
 
     Args:
         path: Local path or address of the JSON file.
@@ -96,67 +100,44 @@ def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no COCO annotation file, or an entry is incomplete; the message
-            names file and entry.
+        ValueError: The file is broken, see :func:`~mmdetr.structures.coco_json.read_coco_json`.
     """
-    try:
-        content = json.loads(fileio.get(path), object_hook=_without_segmentation)
-    except FileNotFoundError:
-        raise FileNotFoundError(f'annotation file {path} does not exist') from None
-    except ValueError as error:
-        raise ValueError(f'{path} is not valid JSON: {error}') from error
-
-    needed = ['images', 'categories'] + (['annotations'] if with_objects else [])
-    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise ValueError(f'{path} is no COCO annotation file: it has no {", ".join(missing)}')
-    try:
-        img_ids = frozenset(image['id'] for image in content['images'])
-        categories = {cat['id']: str(cat['name']) for cat in content['categories']}
-    except (KeyError, TypeError) as error:
-        raise ValueError(f'{path}: an entry of images or categories lacks {error}') from error
+    coco = read_coco_json(path, need_annotations=with_objects, need_files=False)
+    img_ids = [image['id'] for image in coco.images]
     objects = []
     if with_objects:
-        objects = [_read_object(path, annotation) for annotation in content['annotations']]
-        objects = _drop_non_finite(path, objects)
-    return CocoAnnotations(path, img_ids, dict(sorted(categories.items())), objects)
+        kept = _scorable(coco)
+        _warn_of_dropped(path, [img_ids[index] for index in coco.image_indices[~kept]])
+        columns = zip(
+            coco.image_indices[kept].tolist(),
+            coco.category_ids[kept].tolist(),
+            coco.bboxes_xywh[kept].tolist(),
+            coco.areas[kept].tolist(),
+            coco.iscrowd[kept].tolist(),
+            strict=True,
+        )
+        objects = [
+            ScoredObject(img_ids[index], cat_id, bbox, area, int(iscrowd))
+            for index, cat_id, bbox, area, iscrowd in columns
+        ]
+    return CocoAnnotations(path, frozenset(img_ids), coco.categories, objects)
 
 
-def _without_segmentation(record: dict[str, Any]) -> dict[str, Any]:
-    # Nine tenths of the file, and boxes do not need it.
-    record.pop('segmentation', None)
-    return record
+def _scorable(coco: CocoJson) -> np.ndarray:
+    """[M] bool, True where the COCO evaluation counts the object."""
+    finite = np.isfinite(coco.bboxes_xywh).all(axis=1)
+    positive = (coco.bboxes_xywh[:, 2:] >= 0).all(axis=1)
+    return finite & positive & (coco.areas >= 0) & (coco.areas <= LARGEST_AREA)
 
 
-def _read_object(path: str, annotation: dict[str, Any]) -> ScoredObject:
-    try:
-        bbox = [float(value) for value in annotation['bbox']]
-        _, _, width, height = bbox
-        # Files made by hand often leave out these two.
-        area = float(annotation.get('area', width * height))
-        iscrowd = int(annotation.get('iscrowd', 0))
-        return ScoredObject(annotation['image_id'], annotation['category_id'], bbox, area, iscrowd)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'{path}: annotation {_name(annotation)} needs image_id, category_id and '
-            f'bbox=[x, y, width, height] ({type(error).__name__}: {error})'
-        ) from error
-
-
-def _drop_non_finite(path: str, objects: list[ScoredObject]) -> list[ScoredObject]:
-    finite = [all(map(math.isfinite, (*obj.bbox_xywh, obj.area))) for obj in objects]
-    if all(finite):
-        return objects
-    dropped = [obj for obj, known in zip(objects, finite, strict=True) if not known]
-    img_ids = list(dict.fromkeys(str(obj.img_id) for obj in dropped))
+def _warn_of_dropped(path: str, img_ids: list) -> None:
+    if not img_ids:
+        return
+    different = list(dict.fromkeys(map(str, img_ids)))
+    shown = ', '.join(different[:IDS_SHOWN]) + (', ...' if len(different) > IDS_SHOWN else '')
     print_log(
-        f'{path}: {len(dropped)} annotations with a non-finite box or area are not scored, '
-        f'in image ids {", ".join(img_ids[:10])}{", ..." if len(img_ids) > 10 else ""}',
+        f'{path}: {len(img_ids)} annotations with a non-finite number, a negative side or an '
+        f'impossible area are not scored, in image ids {shown}',
         logger='current',
         level=logging.WARNING,
     )
-    return [obj for obj, known in zip(objects, finite, strict=True) if known]
-
-
-def _name(annotation: Any) -> str:
-    return f'id {annotation.get("id")}' if isinstance(annotation, dict) else repr(annotation)

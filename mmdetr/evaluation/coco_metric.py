@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 from collections.abc import Hashable, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +164,8 @@ class CocoMetric(BaseMetric):
                 logger='current',
                 level=logging.WARNING,
             )
-        return sorted(by_id.values(), key=itemgetter('img_id'))
+        # Numbers and names do not compare, and a file may have both.
+        return sorted(by_id.values(), key=lambda r: (isinstance(r['img_id'], str), r['img_id']))
 
     def _load_annotations(self) -> CocoAnnotations | None:
         """The annotation file, read when first scored, or None where there is none."""

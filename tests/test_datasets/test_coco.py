@@ -341,6 +341,13 @@ def test_category_ids_as_labels(ann_file):
         assert labels == [cat_ids[label] for label in expected]
 
 
+def test_category_ids_too_large_for_labels(tmp_path):
+    """Each would become a class: memory without end."""
+    path = write_coco(tmp_path, [image(1)], [], [dict(id=2**62, name='dog')])
+    with pytest.raises(ValueError, match=f'category id {2**62} is too large for a label'):
+        CocoDataset(ann_file=path, category_ids_as_labels=True)
+
+
 def test_category_ids_as_labels_leave_no_choice_of_classes(ann_file):
     with pytest.raises(ValueError, match='exclude'):
         CocoDataset(ann_file=ann_file, category_ids_as_labels=True, metainfo=dict(classes=['cat']))

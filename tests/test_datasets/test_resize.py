@@ -28,7 +28,9 @@ rng = np.random.default_rng(0)
         ((2000, 500), 400, None, (1600, 400)),
         ((300, 900), 600, None, (600, 1800)),
         ((1333, 333), 800, 1333, (1333, 333)),  # limited to its own size
-        ((1, 4000), 800, 1333, (1, 4000)),  # the short side cannot go below a pixel
+        ((1, 2000), 800, 1333, (1, 2000)),  # round(0.67)
+        ((1, 4000), 800, 1333, (1, 1333)),  # the short side cannot go below a pixel
+        ((9000, 2), 800, 1333, (1333, 1)),
     ],
 )
 def test_authors_size_rule(size, short, longest, expected):
@@ -47,12 +49,12 @@ def test_size_rule_keeps_its_promises(size, short, longest):
     assert 1 <= new_short <= short
     if longest is None:
         assert new_short == short
+    if longest is not None:
+        assert new_long <= longest + max(size) / min(size) / 2
     if new_short > 1:
         # The short side is rounded, which moves the long one by up to half the aspect ratio.
         ratio = max(size) / min(size)
         assert abs(new_long - ratio * new_short) <= 1
-        if longest is not None:
-            assert new_long <= longest + ratio / 2
 
 
 def resize(height: int, width: int, **kwargs):

@@ -7,16 +7,21 @@ import mmengine.fileio as fileio
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms import LoadAnnotations as MMCVLoadAnnotations
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmdetr.registry import TRANSFORMS
 
 # Pillow's conversion to RGB clips these at 255, which leaves a white picture.
 DEEP_MODES = ('I', 'F')
+# A program that Pillow would hand to Ghostscript, and that need not end.
+PROGRAM_FORMATS = ('EPS',)
 
 
 class UnreadableImageError(OSError):
-    """An image file that is missing, broken, or not the one that was annotated; names the file."""
+    """An image file that is missing, broken, not the one that was annotated, or of no use.
+
+    The message names the file.
+    """
 
 
 @TRANSFORMS.register_module()
@@ -38,8 +43,9 @@ class LoadImageFromFile(BaseTransform):
         backend_args: Of mmengine's file backend, for images that are not local files.
 
     Raises:
-        UnreadableImageError: The file is missing, broken, has more than 8 bits per channel, or
-            has another size than the annotation file states.
+        UnreadableImageError: The file is missing, broken, larger than Pillow's limit (179 million
+            pixels), has another size than the annotation file states, or holds numbers that 8
+            bits cannot (16-bit colour keeps its upper 8 bits, as with the authors).
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
@@ -64,15 +70,16 @@ class LoadImageFromFile(BaseTransform):
 
 def _decode(content: bytes, stated_size: tuple[int, int] | None) -> np.ndarray:
     """Image file content -> uint8 [h, w, 3] BGR; ``stated_size`` is (w, h)."""
-    with Image.open(io.BytesIO(content)) as image:
-        if image.size != stated_size:
-            stored_size = image.size
-            ImageOps.exif_transpose(image, in_place=True)
-            if stated_size is not None and image.size != stated_size:
-                raise ValueError(
-                    f'it is {stored_size[0]}x{stored_size[1]} pixels, but the annotation file '
-                    f'says {stated_size[0]}x{stated_size[1]}'
-                )
+    if not content:
+        raise ValueError('the file is empty')
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise ValueError('it is no image, or of an unknown format') from None
+    with image:
+        if image.format in PROGRAM_FORMATS:
+            raise ValueError(f'{image.format} files are programs; convert it to PNG first')
+        _orient(image, stated_size)
         if image.mode.startswith(DEEP_MODES):
             raise ValueError(
                 f'mode {image.mode} has more than 8 bits per channel; '
@@ -80,6 +87,21 @@ def _decode(content: bytes, stated_size: tuple[int, int] | None) -> np.ndarray:
             )
         rgb = image if image.mode == 'RGB' else image.convert('RGB')
         return cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR)
+
+
+def _orient(image: Image.Image, stated_size: tuple[int, int] | None) -> None:
+    """Turn an image upright in place unless its stored pixels have the stated size."""
+    stored_size = image.size
+    if stored_size == stated_size:
+        return
+    # Before turning, which decodes: a wrong size may be a gigantic one.
+    if stated_size is None or stored_size[::-1] == stated_size:
+        ImageOps.exif_transpose(image, in_place=True)
+    if stated_size is not None and image.size != stated_size:
+        raise ValueError(
+            f'it is {stored_size[0]}x{stored_size[1]} pixels, but the annotation file '
+            f'says {stated_size[0]}x{stated_size[1]}'
+        )
 
 
 @TRANSFORMS.register_module()

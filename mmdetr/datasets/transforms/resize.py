@@ -6,7 +6,10 @@ from mmcv.transforms import Resize as MMCVResize
 
 from mmdetr.registry import TRANSFORMS
 
+from .loading import UnreadableImageError
 from .memory_layout import contiguous
+
+MOST_PIXELS = 100_000_000
 
 
 def short_side_size(size: tuple[int, int], short: int, longest: int | None) -> tuple[int, int]:
@@ -24,7 +27,9 @@ def short_side_size(size: tuple[int, int], short: int, longest: int | None) -> t
     """
     shorter, longer = sorted(size)
     if longest is not None and longer / shorter * short > longest:
-        short = max(1, round(longest * shorter / longer))
+        short = round(longest * shorter / longer)
+        if short < 1:  # thinner than a pixel
+            return (1, longest) if size[0] < size[1] else (longest, 1)
     if short == shorter:
         return size
     width, height = size
@@ -46,6 +51,10 @@ class Resize(MMCVResize):
             either order, ``(800, 1333)``, or ``(400, None)`` for no limit: 640x480 becomes
             1066x800. Without it the new (w, h), as in mmcv.
         keep_ratio: Whether to keep the aspect ratio.
+
+    Raises:
+        UnreadableImageError: The new image would have more than 100 million pixels, as one of
+            10x3000 pixels would whose short side is to be 600.
     """
 
     def __init__(self, scale: tuple[int, int | None], keep_ratio: bool = False) -> None:
@@ -61,6 +70,11 @@ class Resize(MMCVResize):
         height, width = results['img'].shape[:2]
         new_size = self._new_size((width, height), results['scale'])
         if new_size != (width, height):
+            if new_size[0] * new_size[1] > MOST_PIXELS:
+                raise UnreadableImageError(
+                    f'cannot use image {results.get("img_path", "")}: its {width}x{height} pixels '
+                    f'would become {new_size[0]}x{new_size[1]} by scale {results["scale"]}'
+                )
             results['img'] = mmcv.imresize(
                 contiguous(results['img']),
                 new_size,

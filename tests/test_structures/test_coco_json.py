@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from mmdetr.datasets.coco_json import read_coco_json
+from mmdetr.structures.coco_json import read_coco_json
 
-from .coco_files import CATEGORIES, annotation, image, write_coco
+from ..test_datasets.coco_files import CATEGORIES, annotation, image, write_coco
 
 
 def refused(tmp_path, *parts: str, images=None, annotations=None, categories=CATEGORIES):
@@ -114,6 +114,7 @@ def test_record_of_the_wrong_type(tmp_path, record):
         [1, 2, 3, 4, 5],
         [],
         ['1', '2', '3', '4'],
+        [True, 2, 3, 4],
         [1, 2, 3, None],
         [[1, 2, 3, 4]],
     ],
@@ -134,10 +135,38 @@ def test_huge_whole_numbers_are_numbers(tmp_path):
     assert read_coco_json(path).bboxes_xywh[0, 2] == 1e30
 
 
-@pytest.mark.parametrize('value', [0, -5, 2.5, '640', None, True, math.nan])
+@pytest.mark.parametrize('value', [0, -5, 2.5, '640', None, True, math.nan, 2**31, 1e300])
 @pytest.mark.parametrize('side', ['width', 'height'])
 def test_image_size(tmp_path, side, value):
     refused(tmp_path, 'images', 'id 2', side, images=[image(1), image(2) | {side: value}])
+
+
+def test_numbers_beyond_floats_are_infinite(tmp_path):
+    good, bad = annotation(4, 1, 7, [1, 2, 3, 4]), annotation(5, 1, 7, [1, 2, 10**400, -(10**400)])
+    coco = read_coco_json(write_coco(tmp_path, [image(1)], [good, bad | dict(area=10**400)]))
+    assert coco.bboxes_xywh.tolist() == [[1, 2, 3, 4], [1, 2, math.inf, -math.inf]]
+    assert coco.areas.tolist() == [12, math.inf]
+
+
+def test_category_id_beyond_64_bits(tmp_path):
+    categories = [dict(id=2**63, name='dog'), dict(id=1, name='cat')]
+    refused(tmp_path, 'categories', "'id' must have 64 bits", categories=categories, annotations=[])
+
+
+def test_areas(tmp_path):
+    stated = annotation(4, 1, 7, [1, 2, 3, 4], area=7.5)
+    others = [annotation(5, 1, 7, [1, 2, 3, 5]), annotation(6, 1, 7, [1, 2, 3, 6], area=None)]
+    path = write_coco(tmp_path, [image(1)], [stated, *others])
+    assert read_coco_json(path).areas.tolist() == [7.5, 15, 18]
+    for area in ('7.5', True, [7.5]):
+        bad = stated | dict(area=area)
+        refused(tmp_path, 'id 4', "'area' must be a number", annotations=[bad])
+
+
+def test_names_and_sizes_only_where_they_are_needed(tmp_path):
+    path = write_coco(tmp_path, [dict(id=1)], [annotation(4, 1, 7, [1, 2, 3, 4])])
+    assert read_coco_json(path, need_files=False).images == [dict(id=1)]
+    refused(tmp_path, 'id 1', "'file_name' is missing", images=[dict(id=1)])
 
 
 @pytest.mark.parametrize(('key', 'value'), [('image_id', 3), ('category_id', 1)])
@@ -169,3 +198,25 @@ def test_empty_lists(tmp_path):
 def test_crowd_flag(tmp_path, flag):
     bad = annotation(5, 1, 7, [1, 2, 3, 4], iscrowd=flag)
     refused(tmp_path, 'id 5', "'iscrowd' must be 0 or 1", annotations=[bad])
+
+
+def test_nesting_without_end(tmp_path):
+    path = tmp_path / 'deep.json'
+    path.write_text('[' * 200_000)
+    with pytest.raises(ValueError, match=r'deep\.json is not valid JSON: it is nested too deep'):
+        read_coco_json(str(path))
+
+
+def test_key_said_twice(tmp_path):
+    path = tmp_path / 'twice.json'
+    path.write_text('{"images": [], "images": [{"id": 1}], "categories": []}')
+    with pytest.raises(ValueError, match=r"twice\.json .* an object has the key 'images' 2 times"):
+        read_coco_json(str(path))
+
+
+def test_messages_stay_short(tmp_path):
+    record = [dict(id=number, text='long' * 100) for number in range(100)]
+    path = write_coco(tmp_path, [record], [])
+    with pytest.raises(ValueError, match='is not an object') as error:
+        read_coco_json(path)
+    assert len(str(error.value)) < len(path) + 200

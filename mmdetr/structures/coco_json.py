@@ -1,22 +1,32 @@
-"""Reads COCO detection JSON and refuses what would otherwise train on wrong data."""
+"""Reads COCO detection JSON and refuses what would otherwise train or score on wrong data."""
 
 import json
+import math
+import reprlib
 from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any, NamedTuple
 
 import mmengine.fileio as fileio
 import numpy as np
+
+SHOWN = 80  # characters of a value in a message
+LARGEST_SIDE = 2**31 - 1  # no image format states more
+INT64 = np.iinfo(np.int64)
 
 
 class CocoJson(NamedTuple):
     """The checked contents of one file; annotations as columns of length M.
 
     Attributes:
-        images: Dicts with ``id`` (int or str), ``file_name``, ``width``, ``height``, in file order.
+        images: Dicts with ``id`` (int or str) and, if asked for, ``file_name``, ``width`` and
+            ``height``, in file order.
         categories: Name by category id, ids ascending.
         image_indices: [M] int64, position of the annotation's image in ``images``.
         category_ids: [M] int64.
         bboxes_xywh: [M, 4] float64, left, top, width, height in pixels, as stated.
+        areas: [M] float64 in pixels, as stated; width x height where not.
         iscrowd: [M] bool.
     """
 
@@ -25,23 +35,25 @@ class CocoJson(NamedTuple):
     image_indices: np.ndarray
     category_ids: np.ndarray
     bboxes_xywh: np.ndarray
+    areas: np.ndarray
     iscrowd: np.ndarray
 
 
-def read_coco_json(path: str, need_annotations: bool = True) -> CocoJson:
+def read_coco_json(path: str, need_annotations: bool = True, need_files: bool = True) -> CocoJson:
     """Reads and checks a COCO annotation file.
 
     Args:
         path: Local path or address of the JSON file.
         need_annotations: Whether a file without ``annotations`` (as for test-dev) is an error.
+        need_files: Whether names and sizes of the images are read; scoring does without.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no JSON, lacks a key, repeats an id, refers to an unknown one, or
-            holds a value of the wrong type. The message names the file and the id.
+        ValueError: The file is no JSON, lacks a key, repeats a key or an id, refers to an unknown
+            one, or holds a value of the wrong type. The message names the file and the id.
     """
     content = _load(path)
-    images = _read_images(_Table(path, 'images', content))
+    images = _read_images(_Table(path, 'images', content), need_files)
     categories = _read_categories(_Table(path, 'categories', content))
     if not need_annotations:
         content.setdefault('annotations', [])
@@ -53,25 +65,29 @@ def read_coco_json(path: str, need_annotations: bool = True) -> CocoJson:
     table.check_known('image_id', image_ids, index_of)
     category_ids = table.column('category_id', int)
     table.check_known('category_id', category_ids, categories)
+    bboxes_xywh = _read_bboxes(table)
     return CocoJson(
         images=images,
         categories=categories,
         image_indices=np.array([index_of[image_id] for image_id in image_ids], dtype=np.int64),
         category_ids=np.array(category_ids, dtype=np.int64),
-        bboxes_xywh=_read_bboxes(table),
+        bboxes_xywh=bboxes_xywh,
+        areas=_read_areas(table, bboxes_xywh),
         iscrowd=_read_crowd_flags(table),
     )
 
 
 def _load(path: str) -> dict:
     try:
-        content = json.loads(fileio.get(path), object_hook=_without_segmentation)
+        content = json.loads(fileio.get(path), object_pairs_hook=_record)
     except FileNotFoundError:
         raise FileNotFoundError(
             f'annotation file {path} does not exist; check data_root and ann_file'
         ) from None
     except ValueError as error:
         raise ValueError(f'{path} is not valid JSON: {error}') from error
+    except RecursionError:
+        raise ValueError(f'{path} is not valid JSON: it is nested too deep') from None
     if not isinstance(content, dict):
         raise ValueError(
             f'{path} is not a COCO annotation file: it holds a {type(content).__name__} instead of '
@@ -80,7 +96,11 @@ def _load(path: str) -> dict:
     return content
 
 
-def _without_segmentation(record: dict) -> dict:
+def _record(pairs: list[tuple[str, Any]]) -> dict:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        key, times = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f'an object has the key {_short(key)} {times} times')
     # Polygons are most of COCO's files; dropped while parsing they never fill the memory.
     record.pop('segmentation', None)
     return record
@@ -99,7 +119,7 @@ class _Table:
     def error(self, index: int, problem: str) -> ValueError:
         record = self.records[index]
         known = isinstance(record, dict) and 'id' in record
-        which = f'the one with id {record["id"]!r}' if known else f'number {index}'
+        which = f'the one with id {_short(record["id"])}' if known else f'number {index}'
         return ValueError(f'{self.path}: {self.name}, {which}: {problem}')
 
     def column(self, key: str, *types: type) -> list:
@@ -113,38 +133,46 @@ class _Table:
                 if not isinstance(record, dict) or key not in record
             )
             if not isinstance(record, dict):
-                raise self.error(index, f'{record!r} is not an object') from None
+                raise self.error(index, f'{_short(record)} is not an object') from None
             raise self.error(index, f"the key '{key}' is missing") from None
         if not set(map(type, values)) <= set(types):
             index = next(index for index, value in enumerate(values) if type(value) not in types)
             names = ' or '.join(each.__name__ for each in types)
-            raise self.error(index, f"'{key}' must be {names}, found {values[index]!r}")
+            raise self.error(index, f"'{key}' must be {names}, found {_short(values[index])}")
         return values
 
     def unique_ids(self, *types: type) -> list:
         ids = self.column('id', *types)
         if len(set(ids)) < len(ids):
             repeated, times = Counter(ids).most_common(1)[0]
-            raise ValueError(f'{self.path}: {self.name}: id {repeated!r} is used {times} times')
+            raise ValueError(
+                f'{self.path}: {self.name}: id {_short(repeated)} is used {times} times'
+            )
         return ids
 
     def check_known(self, key: str, values: list, known: dict) -> None:
         unknown = set(values) - known.keys()
         if unknown:
             index = next(index for index, value in enumerate(values) if value in unknown)
-            raise self.error(index, f'{key} {values[index]!r} is not in the file')
+            raise self.error(index, f'{key} {_short(values[index])} is not in the file')
 
 
-def _read_images(table: _Table) -> list[dict]:
+def _read_images(table: _Table, need_files: bool) -> list[dict]:
     if not table.records:
         raise ValueError(f'{table.path} lists no images')
+    ids = table.unique_ids(int, str)
+    if not need_files:
+        return [dict(id=image_id) for image_id in ids]
     names = table.column('file_name', str)
     sizes = {side: table.column(side, int, float) for side in ('width', 'height')}
     for side, values in sizes.items():
         for index, value in enumerate(values):
-            if not (value > 0 and value % 1 == 0):
-                raise table.error(index, f"'{side}' must be a positive whole number, found {value}")
-    columns = zip(table.unique_ids(int, str), names, sizes['width'], sizes['height'], strict=True)
+            if not (0 < value <= LARGEST_SIDE and value % 1 == 0):
+                raise table.error(
+                    index,
+                    f"'{side}' must be a positive whole number below 2**31, found {_short(value)}",
+                )
+    columns = zip(ids, names, sizes['width'], sizes['height'], strict=True)
     return [
         dict(id=image_id, file_name=name, width=int(width), height=int(height))
         for image_id, name, width, height in columns
@@ -154,32 +182,70 @@ def _read_images(table: _Table) -> list[dict]:
 def _read_categories(table: _Table) -> dict[int, str]:
     if not table.records:
         raise ValueError(f'{table.path} lists no categories')
-    categories = dict(sorted(zip(table.unique_ids(int), table.column('name', str), strict=True)))
+    ids = table.unique_ids(int)
+    for index, cat_id in enumerate(ids):
+        if not INT64.min <= cat_id <= INT64.max:
+            raise table.error(index, "'id' must have 64 bits at most")
+    categories = dict(sorted(zip(ids, table.column('name', str), strict=True)))
     name, times = Counter(categories.values()).most_common(1)[0]
     if times > 1:
         ids = [cat_id for cat_id, each in categories.items() if each == name]
-        raise ValueError(f'{table.path}: categories {ids} share the name {name!r}; rename them')
+        raise ValueError(
+            f'{table.path}: categories {ids} share the name {_short(name)}; rename them'
+        )
     return categories
 
 
 def _read_bboxes(table: _Table) -> np.ndarray:
     values = table.column('bbox', list)
-    try:
-        bboxes = np.array(values or np.zeros((0, 4)))
-    except ValueError:  # lists of different lengths
-        bboxes = None
-    if bboxes is None or bboxes.shape != (len(values), 4) or bboxes.dtype.kind not in 'iuf':
+    # numpy would take booleans among numbers for numbers.
+    types = set(map(type, chain.from_iterable(values)))
+    if not (set(map(len, values)) <= {4} and types <= {int, float}):
         for index, bbox in enumerate(values):
             if len(bbox) != 4 or not all(type(number) in (int, float) for number in bbox):
-                raise table.error(index, f"'bbox' must be four numbers, found {bbox}")
-        # Whole numbers beyond 64 bits; as floats they are merely outside the image.
-        bboxes = np.array([[float(number) for number in bbox] for bbox in values])
-    return bboxes.astype(np.float64)
+                raise table.error(index, f"'bbox' must be four numbers, found {_short(bbox)}")
+    return _to_float64(chain.from_iterable(values)).reshape(-1, 4)
+
+
+def _read_areas(table: _Table, bboxes_xywh: np.ndarray) -> np.ndarray:
+    # Files made by hand often leave it out.
+    stated = [record.get('area') for record in table.records]
+    for index, area in enumerate(stated):
+        if type(area) not in (int, float, type(None)):
+            raise table.error(index, f"'area' must be a number, found {_short(area)}")
+    known = np.array([area is not None for area in stated], dtype=bool)
+    # Values too large for arithmetic are left to those who use the area.
+    with np.errstate(over='ignore', invalid='ignore'):
+        areas = bboxes_xywh[:, 2] * bboxes_xywh[:, 3]
+    areas[known] = _to_float64(area for area in stated if area is not None)
+    return areas
+
+
+def _to_float64(numbers: Iterable[int | float]) -> np.ndarray:
+    """[M] values; whole numbers too large become infinite."""
+    numbers = list(numbers)
+    try:
+        return np.array(numbers, dtype=np.float64)
+    except OverflowError:
+        return np.array([_to_float(number) for number in numbers])
+
+
+def _to_float(number: int | float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _read_crowd_flags(table: _Table) -> np.ndarray:
     flags = [record.get('iscrowd', 0) for record in table.records]
     for index, flag in enumerate(flags):
         if flag not in (0, 1):
-            raise table.error(index, f"'iscrowd' must be 0 or 1, found {flag!r}")
+            raise table.error(index, f"'iscrowd' must be 0 or 1, found {_short(flag)}")
     return np.array(flags, dtype=bool)
+
+
+def _short(value: Any) -> str:
+    """A value for a message, which must not carry half of the file."""
+    text = reprlib.repr(value)
+    return text if len(text) <= SHOWN else f'{text[: SHOWN - 3]}...'

@@ -1,0 +1,224 @@
+"""Compares values of a config with the type hints of what takes them."""
+
+import collections.abc
+import contextlib
+import inspect
+import math
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+_DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_LISTS = (
+    list,
+    tuple,
+    collections.abc.Sequence,
+    collections.abc.Iterable,
+    collections.abc.Collection,
+)
+_WORDS: dict[Any, tuple[str, str]] = {
+    int: ('a whole number', 'whole numbers'),
+    float: ('a number', 'numbers'),
+    bool: ('True or False', 'True or False'),
+    str: ('a string', 'strings'),
+    type(None): ('None', 'None'),
+}
+
+
+class Range(NamedTuple):
+    """Limits of a number, for ``Annotated[float, Range(...)]``; ``above`` is exclusive."""
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+
+    def __contains__(self, value: Any) -> bool:
+        return (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+        )
+
+    def __str__(self) -> str:
+        parts = dict(above=self.above, of=self.least, to=self.most)
+        text = ' '.join(f'{word} {limit:g}' for word, limit in parts.items() if limit is not None)
+        return text if self.most is not None or self.above is not None else f'{text} or more'
+
+
+class Misfit(NamedTuple):
+    """A value that its place cannot take.
+
+    Attributes:
+        path: Where it is, as in ``--cfg-options``.
+        value: What is there.
+        hint: What belongs there.
+    """
+
+    path: str
+    value: Any
+    hint: Any
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        if len(shown) > 60:
+            shown = f'{shown[:57]}...'
+        kind = type(self.value).__name__
+        return f'{self.path} must be {describe(self.hint)}, not {shown} ({kind})'
+
+
+def join(path: str, key: Any) -> str:
+    """The path of a key below ``path``."""
+    return f'{path}.{key}' if path else str(key)
+
+
+def misfits(value: Any, hint: Any, path: str = '') -> list[Misfit]:
+    """What of ``value`` does not fit ``hint``, at the innermost places that can be told.
+
+    Lists and tuples stand for each other: command lines and JSON do not tell them apart. An int is
+    a float as well, but a bool is no number, and neither is NaN. An object of any other class may
+    be built from a dict, a list or a name, but not from a number or None.
+    """
+    if hint is None:
+        hint = type(None)
+    origin, options = get_origin(hint) or hint, get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _misfits_of_union(value, options, path, hint)
+    if origin is Annotated:
+        outside = [each for each in hint.__metadata__ if isinstance(each, Range)]
+        found = misfits(value, options[0], path)
+        if found or all(value in limits for limits in outside):
+            return found
+        return [Misfit(path, value, hint)]
+    if is_typeddict(hint) or origin in _DICTS:
+        return _misfits_of_dict(value, options, path, hint)
+    if origin in _LISTS:
+        return _misfits_of_list(value, origin, options, path, hint)
+    return [] if _fits(value, origin, options) else [Misfit(path, value, hint)]
+
+
+def _fits(value: Any, origin: Any, options: tuple) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if origin is Literal:
+        return any(type(value) is type(option) and value == option for option in options)
+    if origin is float:
+        return is_number and not math.isnan(value)
+    if origin is int:
+        return is_number and isinstance(value, int)
+    if origin in (bool, str, type(None)):
+        return isinstance(value, origin)
+    if inspect.isclass(origin) and origin not in (Any, object):
+        return isinstance(value, origin) or not isinstance(value, int | float | None)
+    return True
+
+
+def _misfits_of_union(value: Any, options: tuple, path: str, hint: Any) -> list[Misfit]:
+    found = [misfits(value, option, path) for option in options]
+    if not all(found):
+        return []
+    inner = [each for each in found if all(misfit.path != path for misfit in each)]
+    return min(inner, key=len) if inner else [Misfit(path, value, hint)]
+
+
+def _misfits_of_dict(value: Any, options: tuple, path: str, hint: Any) -> list[Misfit]:
+    if not isinstance(value, Mapping):
+        return [Misfit(path, value, hint)]
+    hints: Mapping = get_type_hints(hint, include_extras=True) if is_typeddict(hint) else {}
+    other = options[1] if len(options) == 2 else Any
+    return [
+        misfit
+        for key, item in value.items()
+        for misfit in misfits(item, hints.get(key, other), join(path, key))
+    ]
+
+
+def _misfits_of_list(value: Any, origin: Any, options: tuple, path: str, hint: Any) -> list[Misfit]:
+    if isinstance(value, str | bytes | Mapping | int | float | None):
+        return [Misfit(path, value, hint)]
+    if not isinstance(value, list | tuple):
+        return []
+    wanted = [options[0] if options else Any] * len(value)
+    if origin is tuple and options and options[-1] is not Ellipsis:
+        wanted = list(options)
+        if len(value) != len(wanted):
+            return [Misfit(path, value, hint)]
+    return [
+        misfit
+        for index, (item, each) in enumerate(zip(value, wanted, strict=True))
+        for misfit in misfits(item, each, join(path, index))
+    ]
+
+
+def describe(hint: Any, plural: bool = False) -> str:
+    """A hint in words."""
+    origin, options = get_origin(hint) or hint, get_args(hint)
+    if origin in (Union, types.UnionType):
+        return ' or '.join(dict.fromkeys(describe(option, plural) for option in options))
+    if origin is Annotated:
+        return ' '.join([describe(options[0], plural), *map(str, hint.__metadata__)])
+    if origin is Literal:
+        return ' or '.join(map(repr, options))
+    if is_typeddict(hint) or origin in _DICTS:
+        return 'dicts' if plural else 'a dict'
+    if origin in _LISTS:
+        name = 'lists' if plural else 'a list'
+        if origin is tuple and options and options[-1] is not Ellipsis:
+            return f'{name} of {len(options)} ({", ".join(map(describe, options))})'
+        return f'{name} of {describe(options[0], plural=True)}' if options else name
+    if origin in _WORDS:
+        return _WORDS[origin][plural]
+    return getattr(origin, '__name__', str(origin))
+
+
+def argument_hints(function: Callable) -> dict[str, Any]:
+    """Types of the arguments that a class or function takes by name.
+
+    For a class with ``**kwargs`` the arguments of the classes it inherits from count as well. A
+    default of another type than the hint says (``size: int = None``) widens the hint.
+    """
+    hints: dict[str, Any] = {}
+    for init in _initialisers(function):
+        try:
+            parameters = inspect.signature(init).parameters.values()
+        except (TypeError, ValueError):  # written in C
+            continue
+        stated = _stated_hints(init)
+        for parameter in parameters:
+            hint, default = stated.get(parameter.name, Any), parameter.default
+            if default is not parameter.empty and misfits(default, hint, ''):
+                hint = Union[hint, type(default)]  # noqa: UP007  for hints of any form
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                hints.setdefault(parameter.name, hint)
+        if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return hints
+
+
+def _initialisers(function: Callable) -> Iterator[Callable]:
+    if not inspect.isclass(function):
+        yield function
+        return
+    for base in function.__mro__:
+        init = vars(base).get('__init__')
+        if init is not None and base is not object:
+            yield init
+
+
+def _stated_hints(init: Callable) -> dict[str, Any]:
+    """Hints of one function; without those of names that exist for type checkers alone."""
+    stated: dict[str, Any] = {}
+    for name, annotation in getattr(init, '__annotations__', {}).items():
+        holder = type('holder', (), {'__annotations__': {name: annotation}})
+        with contextlib.suppress(AttributeError, NameError, SyntaxError, TypeError):
+            scope = getattr(init, '__globals__', {})
+            stated |= get_type_hints(holder, scope, include_extras=True)
+    return stated
