@@ -15,10 +15,9 @@ from _models import add_authors_option, has_transformers, random_weights, train
 from _peers import Peer, check_agreement
 
 FORMS: dict[str, dict[str, Any]] = {
-    'ours': dict(keep_memory=True),
-    'ours, memory returned': {},
+    'ours': {},
+    'ours, memory kept': dict(keep_memory=True),
     'ours, activation checkpointing': {
-        'keep_memory': True,
         'model.backbone.with_cp': True,
         'model.bbox_head.transformer.with_cp': True,
     },
