@@ -43,7 +43,7 @@ class AuthorsDataset(Dataset):
     ) -> None:
         sys.path.insert(0, str(root))
         # No package on the path but theirs is called so.
-        self.transforms = importlib.import_module('datasets.transforms')
+        self.transforms: Any = importlib.import_module('datasets.transforms')
         coco = importlib.import_module('datasets.coco')
         image_set = dict(train='train', test='val')[pipeline]
         self.dataset = coco.CocoDetection(

@@ -51,12 +51,17 @@ def compare(
         Wall time of each call in seconds, by name; the i-th of all lists are of the same round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for round_number in range(-warmup, repeats):
-        names = list(variants) if round_number % 2 == 0 else list(variants)[::-1]
-        for name in names:
-            taken = _seconds(variants[name])
-            if round_number >= 0:
-                seconds[name].append(taken)
+    gc.collect()
+    gc.freeze()  # or each collection would walk all that was imported
+    try:
+        for round_number in range(-warmup, repeats):
+            names = list(variants) if round_number % 2 == 0 else list(variants)[::-1]
+            for name in names:
+                taken = _seconds(variants[name])
+                if round_number >= 0:
+                    seconds[name].append(taken)
+    finally:
+        gc.unfreeze()
     return seconds
 
 

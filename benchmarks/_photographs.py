@@ -20,7 +20,8 @@ def write_photographs(folder: Path, count: int, seed: int = 0) -> tuple[Path, Pa
         Folder of the images and path of the annotation file.
     """
     rng = np.random.default_rng(seed)
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     (folder / 'images').mkdir(parents=True)
     for number in range(count):
         width, height = SIZES[number % len(SIZES)]

@@ -136,7 +136,7 @@ class CocoMetric(BaseMetric):
         with paused_garbage_collection():
             scores = score_boxes(
                 self._ground_truth(results, cat_ids),
-                detections.for_scoring(),
+                detections,
                 num_images=len(results),
                 num_classes=len(names),
                 max_dets=self.max_dets,

@@ -1,6 +1,6 @@
 """Detections of a whole dataset as flat arrays, and their COCO forms."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,8 +49,19 @@ class Detections(NamedTuple):
         """[I] number of detections of each image."""
         return np.bincount(self.image_index, minlength=num_images)
 
+    def take(self, indices: np.ndarray) -> 'Detections':
+        """Some of the detections, in the order of ``indices``."""
+        return Detections(*(column[indices] for column in self))
+
+    def by_class(self, num_classes: int) -> Iterator['Detections']:
+        """The detections of each class, in the order in which they are here."""
+        order = np.argsort(self.labels, kind='stable')
+        ends = np.bincount(self.labels, minlength=num_classes).cumsum()
+        for indices in np.split(order, ends[:-1]):
+            yield self.take(indices)
+
     def for_scoring(self) -> list[dict[str, Any]]:
-        """Detections as :func:`score_boxes` takes them: images and classes counted from 1."""
+        """Detections as COCO annotations: images and classes counted from 1."""
         columns = (
             self.image_index + 1,
             self.labels + 1,

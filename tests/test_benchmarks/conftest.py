@@ -1,0 +1,30 @@
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[2] / 'benchmarks'
+
+
+@pytest.fixture
+def benchmark(monkeypatch: Any, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Runs a benchmark script as from the command line; results go to ``tmp_path``.
+
+    What the scripts set for their process is undone.
+    """
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import _common
+
+    monkeypatch.setattr(_common, 'RESULTS', tmp_path)
+
+    def run(name: str, *arguments: Any, run_name: str = '__main__') -> dict[str, Any]:
+        monkeypatch.setattr(sys, 'argv', [str(FOLDER / name), *map(str, arguments)])
+        return runpy.run_path(str(FOLDER / name), run_name=run_name)
+
+    threads = torch.get_num_threads()
+    yield run
+    torch.set_num_threads(threads)
