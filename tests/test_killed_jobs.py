@@ -143,37 +143,46 @@ def test_a_failing_rank_ends_the_job(tmp_path: Path, jobs: list[Job]) -> None:
 # One process, killed again and again
 
 
-RESUMED = {
+SHORT = {
     'train_dataloader.batch_size': 4,
     'train_dataloader.dataset.num_images': 40,
+    'train_dataloader.num_workers': 2,
     'val_dataloader.dataset.num_images': 8,
-    'val_dataloader.num_workers': 1,
     'default_hooks.visualization.draw': False,
     'default_hooks.checkpoint.max_keep_ckpts': 2,
+    'param_scheduler.1.T_max': 80,
 }
-BY_EPOCH = {
-    'train_cfg.max_epochs': 40,
-    'train_cfg.val_interval': 4,
-    'param_scheduler.1.T_max': 40,
-}
-BY_ITERATION = {
-    'train_cfg': dict(type='IterBasedTrainLoop', max_iters=400, val_interval=40, _delete_=True),
-    'param_scheduler.1.T_max': 40,
-    'default_hooks.checkpoint.by_epoch': False,
-    'default_hooks.checkpoint.interval': 7,  # an epoch has ten
-}
+BY_EPOCH = """
+_base_ = {base!r}
+train_cfg = dict(max_epochs=80, val_interval=8)
+"""
+BY_ITERATION = """
+_base_ = {base!r}
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=800, val_interval=80)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=7))  # an epoch has ten
+"""
 
 
-def training(work_dir: Path, options: dict, *arguments: str) -> subprocess.Popen:
-    overrides = [f'{key}={value}' for key, value in {**RESUMED, **options}.items()]
-    command = [sys.executable, ROOT / 'tools/train.py', DEMO, '--work-dir', work_dir, *arguments]
+def training(config: Path, work_dir: Path, *arguments: str) -> subprocess.Popen:
+    overrides = [f'{key}={value}' for key, value in SHORT.items()]
+    command = [sys.executable, ROOT / 'tools/train.py', config, '--work-dir', work_dir, *arguments]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
-    return subprocess.Popen(
-        [*command, '--cfg-options', *overrides],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=(work_dir.parent / f'{work_dir.name}.txt').open('a'),
-    )
+    with work_dir.with_suffix('.txt').open('a') as file:
+        return subprocess.Popen(
+            [*command, '--cfg-options', *overrides],
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen]]:
+    started: list[subprocess.Popen] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def newest(work_dir: Path) -> float:
@@ -183,38 +192,39 @@ def newest(work_dir: Path) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('options', 'last'),
-    [(BY_EPOCH, 'epoch_40.pth'), (BY_ITERATION, 'iter_400.pth')],
+    ('content', 'last'),
+    [(BY_EPOCH, 'epoch_80.pth'), (BY_ITERATION, 'iter_800.pth')],
     ids=['by epoch', 'by iteration'],
 )
-def test_demo_killed_twenty_times(tmp_path: Path, options: dict, last: str) -> None:
+def test_demo_killed_twenty_times(
+    tmp_path: Path, processes: list[subprocess.Popen], content: str, last: str
+) -> None:
     """The demo's DETR ends with the weights and the AP of a run never killed."""
-    whole = training(tmp_path / 'whole', options)
-    delays = random.Random(0)
-    killed = tmp_path / 'killed'
-    kills = 0
-    while True:
+    config = tmp_path / 'config.py'
+    config.write_text(content.format(base=str(DEMO)))
+    whole = training(config, tmp_path / 'whole')
+    processes.append(whole)
+    killed, delays = tmp_path / 'killed', random.Random(0)
+    for _ in range(20):
         before = newest(killed)
-        process = training(killed, options, '--resume')
-        if kills == 20:
-            break
+        process = training(config, killed, '--resume')
+        processes.append(process)
         # After its first checkpoint, so that it gets on; and then at any moment.
         while newest(killed) == before:
             assert process.poll() is None, 'the training ended before its twentieth kill'
             time.sleep(0.01)
-        time.sleep(delays.uniform(0, 1))
+        time.sleep(delays.uniform(0, 0.5))
         assert process.poll() is None, 'the training ended before its twentieth kill'
         process.kill()
         process.wait()
-        kills += 1
+    process = training(config, killed, '--resume')
+    processes.append(process)
     assert process.wait() == 0
     assert whole.wait() == 0
     expected, actual = (load_file(tmp_path / name / last) for name in ('whole', 'killed'))
     for name, value in expected['state_dict'].items():
         assert torch.equal(actual['state_dict'][name], value), name
-    scores = [
-        content['message_hub']['runtime_info']['best_score'] for content in (expected, actual)
-    ]
+    scores = [each['message_hub']['runtime_info']['best_score'] for each in (expected, actual)]
     assert scores[0] == scores[1]
     names = [{path.name for path in (tmp_path / n).glob('*.pth')} for n in ('whole', 'killed')]
     assert names[0] == names[1]
