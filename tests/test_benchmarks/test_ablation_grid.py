@@ -322,6 +322,3 @@ def test_published_page_follows_from_the_raw_results():
     runs = json.loads((grid.RESULTS / 'ablation_grid.json').read_text())
     published = (grid.RESULTS / 'ablation_grid.md').read_text()
     assert published == report.page(runs, grid.texts(), grid.command(runs))
-    assert {run['config'] for run in runs} <= {
-        grid.fingerprint(grid.config(name, runs[0]['epochs'])) for name in grid.VARIANTS
-    }
