@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmdetr.registry import DATASETS
+from mmdetr.structures.arguments import check_at_least
 from mmdetr.structures.coco_json import CocoJson, read_coco_json
 
 from .base import DetDataset
@@ -76,6 +77,7 @@ class CocoDataset(DetDataset):
         max_unreadable: int = 10,
         **kwargs: Any,
     ) -> None:
+        check_at_least(0, 'CocoDataset', max_unreadable=max_unreadable)
         self.category_ids_as_labels = category_ids_as_labels
         self.max_unreadable = max_unreadable
         self.dirty_boxes: dict[str, list] = {}

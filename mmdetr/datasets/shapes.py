@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from mmdetr.registry import DATASETS
+from mmdetr.structures.arguments import check_at_least
 
 from .base import DetDataset
 
@@ -27,6 +28,7 @@ MAX_TILT = 0.25  # radians
 MAX_OVERLAP = 0.15  # of the smaller of two boxes
 MIN_CONTRAST = 100  # of 255, in at least one colour channel
 PLACING_TRIES = 50
+SMALLEST_IMAGE = 8  # pixels; the shapes of a smaller one are no shapes
 
 Bbox = tuple[float, float, float, float]
 
@@ -57,7 +59,7 @@ class ShapesDataset(DetDataset):
 
     Args:
         num_images: Length of the set.
-        image_size: (h, w).
+        image_size: (h, w), 8 pixels or more each.
         min_objects: Fewest objects in an image, inclusive; an image without room holds fewer.
         max_objects: Most objects in an image, inclusive.
         seed: Sets with different seeds have no image in common, as training and validation need.
@@ -83,6 +85,8 @@ class ShapesDataset(DetDataset):
             )
         self.num_images = num_images
         height, width = image_size
+        check_at_least(SMALLEST_IMAGE, 'ShapesDataset', height=height, width=width)
+        check_at_least(0, 'ShapesDataset', seed=seed)
         self.image_size = (height, width)
         self.min_objects = min_objects
         self.max_objects = max_objects

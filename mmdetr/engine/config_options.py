@@ -3,13 +3,14 @@
 import difflib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from .config_types import check_config_types
+from .type_hints import join
 
 # What mmengine's Runner reads from the config besides its own arguments.
 _READ_FROM_CONFIG = (
@@ -66,7 +67,8 @@ def apply_cfg_options(cfg: Config, options: dict[str, Any] | None) -> None:
     that is there already. In a dict with a ``type`` any key will do: what takes it will complain.
 
     Raises:
-        KeyError: A key is misspelt; the message has the closest ones.
+        KeyError: A key is misspelt, the message has the closest ones; or it is a variable of the
+            config file without effect on what was made from it.
         TypeError: A key leads into something that is no dict.
     """
     for key in options or {}:
@@ -76,6 +78,7 @@ def apply_cfg_options(cfg: Config, options: dict[str, Any] | None) -> None:
 
 
 def _check_key(cfg: Config, key: str) -> None:
+    _check_variable(cfg, key)
     place: Any = cfg
     *parents, last = key.split('.')
     for depth, part in enumerate([*parents, last]):
@@ -96,6 +99,36 @@ def _check_key(cfg: Config, key: str) -> None:
                 child = {}  # mmengine merges into a dict, not into None
                 setattr(place, part, child)
             place = child
+
+
+def _check_variable(cfg: Config, key: str) -> None:
+    """Refuse to change a variable of the config file that other keys got their value from."""
+    name = key.partition('.')[0]
+    if name not in cfg or name in _runner_settings():
+        return
+    copies = [
+        path
+        for path, value in _entries({key: cfg[key] for key in cfg if key in _runner_settings()})
+        if value == cfg[name]
+        and (isinstance(value, str | list | tuple | dict) or path.endswith(f'.{name}'))
+    ]
+    if copies and cfg[name]:
+        raise KeyError(
+            f'--cfg-options {key}: {name} is a variable of the config file, whose value others got '
+            f'when the file was read. Set {" and ".join(copies[:3])} instead'
+        )
+
+
+def _entries(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values of everything in a config."""
+    pairs: Iterable = ()
+    if isinstance(value, Mapping):
+        pairs = value.items()
+    elif isinstance(value, list | tuple):
+        pairs = enumerate(value)
+    for key, child in pairs:
+        yield join(path, key), child
+        yield from _entries(child, join(path, key))
 
 
 def _check_new_entry(present: list[str], part: str, key: str, top: bool) -> None:

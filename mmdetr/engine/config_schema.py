@@ -148,7 +148,7 @@ MORE_BY_CLASS: dict[str, dict[str, Any]] = {
     'Visualizer': dict(name=str),
     'BaseDataset': dict(data_prefix=dict[str, str | None]),
     'RandomFlip': dict(prob=Share | list[Share] | None),
-    'RandomChoiceResize': dict(keep_ratio=bool),
+    'RandomChoiceResize': dict(scales=list[tuple[Count, Count | None]], keep_ratio=bool),
     'RandomResize': dict(keep_ratio=bool),
     'ImageToTensor': dict(keys=list[str]),
     'AmpOptimWrapper': dict(loss_scale=str | float | dict),

@@ -51,6 +51,9 @@ def _misfits_of_components(node: Any, path: str) -> Iterator[Misfit]:
             yield from _misfits_of_components(item, join(path, index))
     if not isinstance(node, Mapping):
         return
+    name = node.get('type', '')
+    if not (isinstance(name, str) or callable(name)):
+        yield Misfit(join(path, 'type'), name, str)
     hints = _hints(node, path)
     for key, value in node.items():
         found = misfits(value, hints.get(key, Any), join(path, key))

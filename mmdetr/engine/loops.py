@@ -9,6 +9,8 @@ from mmengine.runner.utils import calc_dynamic_intervals
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmdetr.structures.arguments import check_at_least
+
 from .data_sampling import SkippingBatchSampler, position_dataloader
 
 
@@ -20,6 +22,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     """
 
     batches_done = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_at_least(1, 'train_cfg', max_epochs=self.max_epochs, val_interval=self.val_interval)
 
     def run(self) -> nn.Module:
         """Launch training."""
@@ -70,6 +76,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         val_interval: int = 1000,
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
+        check_at_least(1, 'train_cfg', max_iters=max_iters, val_interval=val_interval)
         BaseLoop.__init__(self, runner, dataloader)
         self._max_iters = int(max_iters)
         self._max_epochs = 1

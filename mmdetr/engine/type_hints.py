@@ -4,6 +4,7 @@ import collections.abc
 import contextlib
 import inspect
 import math
+import os
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import (
@@ -18,6 +19,8 @@ from typing import (
     is_typeddict,
 )
 
+import torch
+
 _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _LISTS = (
     list,
@@ -26,6 +29,8 @@ _LISTS = (
     collections.abc.Iterable,
     collections.abc.Collection,
 )
+# What a config may give by its name.
+_NAMED: tuple[Any, ...] = (collections.abc.Callable, type, os.PathLike, torch.device, torch.dtype)
 _WORDS: dict[Any, tuple[str, str]] = {
     int: ('a whole number', 'whole numbers'),
     float: ('a number', 'numbers'),
@@ -86,7 +91,7 @@ def misfits(value: Any, hint: Any, path: str = '') -> list[Misfit]:
 
     Lists and tuples stand for each other: command lines and JSON do not tell them apart. An int is
     a float as well, but a bool is no number, and neither is NaN. An object of any other class may
-    be built from a dict, a list or a name, but not from a number or None.
+    be built from a dict.
     """
     if hint is None:
         hint = type(None)
@@ -116,9 +121,18 @@ def _fits(value: Any, origin: Any, options: tuple) -> bool:
         return is_number and isinstance(value, int)
     if origin in (bool, str, type(None)):
         return isinstance(value, origin)
-    if inspect.isclass(origin) and origin not in (Any, object):
-        return isinstance(value, origin) or not isinstance(value, int | float | None)
-    return True
+    if not inspect.isclass(origin) or origin in (Any, object):
+        return True
+    if isinstance(value, str):
+        return issubclass(origin, _NAMED)
+    return isinstance(value, Mapping) or _is_instance(value, origin)
+
+
+def _is_instance(value: Any, origin: type) -> bool:
+    try:
+        return isinstance(value, origin)
+    except TypeError:  # a protocol that cannot be looked at
+        return True
 
 
 def _misfits_of_union(value: Any, options: tuple, path: str, hint: Any) -> list[Misfit]:
@@ -196,7 +210,8 @@ def argument_hints(function: Callable) -> dict[str, Any]:
             hint, default = stated.get(parameter.name, Any), parameter.default
             if default is not parameter.empty and misfits(default, hint, ''):
                 hint = Union[hint, type(default)]  # noqa: UP007  for hints of any form
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            by_name = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if by_name and parameter.name != 'self':
                 hints.setdefault(parameter.name, hint)
         if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):
             break

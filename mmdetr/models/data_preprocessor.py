@@ -3,6 +3,7 @@
 Legend: B images, H W size of the batch, h w size of one image.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from mmdetr.registry import MODELS
+from mmdetr.structures.arguments import check_at_least
 
 
 @MODELS.register_module()
@@ -22,6 +24,10 @@ class DetDataPreprocessor(BaseDataPreprocessor):
         bgr_to_rgb: Reverse the channels first; the pipelines deliver BGR as mmcv does.
         pad_size_divisor: H and W are rounded up to multiples of this number.
 
+    Raises:
+        ValueError: ``mean`` or ``std`` has not three numbers, ``std`` one that is not above zero,
+            or ``pad_size_divisor`` is below 1.
+
     Source: paper appendix A.4 (ImageNet normalisation). Padding is zero after normalisation.
     """
 
@@ -33,6 +39,13 @@ class DetDataPreprocessor(BaseDataPreprocessor):
         pad_size_divisor: int = 1,
     ) -> None:
         super().__init__()
+        check_at_least(1, 'DetDataPreprocessor', pad_size_divisor=pad_size_divisor)
+        finite = all(map(math.isfinite, (*mean, *std)))
+        if len(mean) != 3 or len(std) != 3 or not finite or min(std) <= 0:
+            raise ValueError(
+                'DetDataPreprocessor needs three numbers each as mean and std, those of std above '
+                f'zero, not {mean} and {std}'
+            )
         self.bgr_to_rgb = bgr_to_rgb
         self.pad_size_divisor = pad_size_divisor
         # Not persistent: a constant of the config, no part of the weights.

@@ -70,6 +70,33 @@ def test_key_into_a_number() -> None:
         apply_cfg_options(config(), {'train_cfg.max_epochs.x': 1})
 
 
+@pytest.mark.parametrize(
+    ('key', 'hint'),
+    [
+        ('data_root', r'Set train_dataloader\.dataset\.data_root and val_.*data_root instead'),
+        ('pipeline.0.prob', r'Set train_dataloader\.dataset\.pipeline instead'),
+        ('max_epochs', r'Set train_cfg\.max_epochs instead'),
+    ],
+)
+def test_a_variable_without_effect(key: str, hint: str) -> None:
+    loader = dict(dataset=dict(data_root='data/', pipeline=[dict(type='A', prob=0.5)]))
+    content = dict(
+        data_root='data/',
+        pipeline=[dict(type='A', prob=0.5)],
+        max_epochs=3,
+        own=3,
+        train_cfg=dict(max_epochs=3, val_interval=3),
+        train_dataloader=loader,
+        val_dataloader=dict(dataset=dict(data_root='data/')),
+    )
+    with pytest.raises(KeyError) as caught:
+        apply_cfg_options(Config(content), {key: 1})
+    assert re.search(hint, caught.value.args[0])
+    cfg = Config(content)
+    apply_cfg_options(cfg, {'own': 1})  # perhaps somebody's own code reads it
+    assert cfg.own == 1
+
+
 def test_nothing_to_apply() -> None:
     cfg = config()
     apply_cfg_options(cfg, None)

@@ -5,6 +5,7 @@ import numpy as np
 from mmcv.transforms import Resize as MMCVResize
 
 from mmdetr.registry import TRANSFORMS
+from mmdetr.structures.arguments import check_at_least
 
 from .loading import UnreadableImageError
 from .memory_layout import contiguous
@@ -58,6 +59,9 @@ class Resize(MMCVResize):
     """
 
     def __init__(self, scale: tuple[int, int | None], keep_ratio: bool = False) -> None:
+        if isinstance(scale, list | tuple):
+            for side in scale:
+                check_at_least(1, 'Resize', scale=side)
         super().__init__(
             scale=scale, keep_ratio=keep_ratio, backend='pillow', interpolation='bilinear'
         )
@@ -86,7 +90,7 @@ class Resize(MMCVResize):
         results['keep_ratio'] = self.keep_ratio
 
     def _new_size(self, size: tuple[int, int], scale: tuple[int, int | None]) -> tuple[int, int]:
-        if not isinstance(scale, tuple) or len(scale) != 2 or scale[0] is None:
+        if not isinstance(scale, list | tuple) or len(scale) != 2 or scale[0] is None:
             raise TypeError(
                 f'scale of Resize must be a pair such as (800, 1333) or (400, None), got {scale!r}'
             )

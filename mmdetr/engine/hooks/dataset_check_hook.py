@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from mmdetr.registry import HOOKS
+from mmdetr.structures.arguments import check_at_least
 
 from ..dataset_check import (
     Finding,
@@ -34,6 +35,7 @@ class DatasetCheckHook(Hook):
     """
 
     def __init__(self, num_files: int = 200) -> None:
+        check_at_least(0, 'DatasetCheckHook', num_files=num_files)
         self.num_files = num_files
 
     def before_train(self, runner: Any) -> None:

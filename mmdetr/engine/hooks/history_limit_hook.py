@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from mmdetr.registry import HOOKS
+from mmdetr.structures.arguments import check_at_least
 
 
 @HOOKS.register_module()
@@ -21,6 +22,7 @@ class HistoryLimitHook(Hook):
     """
 
     def __init__(self, max_length: int = 10_000) -> None:
+        check_at_least(1, 'HistoryLimitHook', max_length=max_length)
         self.max_length = max_length
 
     def after_train_iter(

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mmdetr.datasets.transforms import LoadImageFromFile
 from mmdetr.registry import HOOKS
 from mmdetr.structures import DetDataSample
+from mmdetr.structures.arguments import check_at_least
 from mmdetr.visualization import DetVisualizer
 
 WRITABLE = ('.jpg', '.jpeg', '.png')
@@ -43,6 +44,8 @@ class DetVisualizationHook(Hook):
         max_val_images: int = 8,
         test_out_dir: str | None = None,
     ) -> None:
+        check_at_least(1, 'DetVisualizationHook', interval=interval)
+        check_at_least(0, 'DetVisualizationHook', max_val_images=max_val_images)
         self.draw = draw
         self.interval = interval
         self.score_thr = score_thr

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmdetr.registry import TASK_UTILS
 from mmdetr.structures import SetPrediction, SetTarget, cxcywh_to_xyxy, generalized_iou
+from mmdetr.structures.arguments import check_at_least
 
 
 @TASK_UTILS.register_module()
@@ -22,6 +23,7 @@ class ClassificationCost:
     """
 
     def __init__(self, weight: float = 1.0) -> None:
+        check_at_least(0, 'ClassificationCost', weight=weight)
         self.weight = weight
 
     def __call__(self, prediction: SetPrediction, target: SetTarget) -> Tensor:
@@ -42,6 +44,7 @@ class BBoxL1Cost:
     """
 
     def __init__(self, weight: float = 5.0) -> None:
+        check_at_least(0, 'BBoxL1Cost', weight=weight)
         self.weight = weight
 
     def __call__(self, prediction: SetPrediction, target: SetTarget) -> Tensor:
@@ -61,6 +64,7 @@ class GIoUCost:
     """
 
     def __init__(self, weight: float = 2.0) -> None:
+        check_at_least(0, 'GIoUCost', weight=weight)
         self.weight = weight
 
     def __call__(self, prediction: SetPrediction, target: SetTarget) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from mmdetr.models.layers import MLP
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample, SetPrediction
+from mmdetr.structures.arguments import check_at_least
 
 from .postprocess import postprocess
 
@@ -32,6 +33,9 @@ class DETRHead(BaseModule):
             positive.
         max_per_img: Detections kept per image, best first; None keeps every query.
 
+    Raises:
+        ValueError: A count is below 1.
+
     Source: paper section 3.2.
     """
 
@@ -48,6 +52,8 @@ class DETRHead(BaseModule):
         max_per_img: int | None = None,
     ) -> None:
         super().__init__()
+        counts = dict(num_classes=num_classes, num_queries=num_queries, max_per_img=max_per_img)
+        check_at_least(1, 'DETRHead', num_reg_layers=num_reg_layers, **counts)
         self.num_classes = num_classes
         self.sigmoid_bboxes = sigmoid_bboxes
         self.max_per_img = max_per_img

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmdetr.structures.arguments import check_at_least
+
 from .dropout import dropout
 
 
@@ -27,6 +29,7 @@ class MultiheadAttention(nn.Module):
 
     def __init__(self, embed_dims: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
+        check_at_least(1, 'MultiheadAttention', num_heads=num_heads)
         if embed_dims % num_heads:
             raise ValueError(f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}')
         self.num_heads = num_heads

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmdetr.registry import MODELS
+from mmdetr.structures.arguments import check_at_least
 
 
 @MODELS.register_module()
@@ -29,6 +30,10 @@ class SinePositionalEncoding(nn.Module):
         self, num_feats: int, normalize: bool = True, temperature: float = 10000.0
     ) -> None:
         super().__init__()
+        if not 0 < temperature < math.inf:
+            raise ValueError(
+                f'temperature of SinePositionalEncoding must be above 0, not {temperature}'
+            )
         if num_feats % 2:
             raise ValueError(f'num_feats must be even to hold sines and cosines, not {num_feats}')
         self.num_feats = num_feats
@@ -82,6 +87,7 @@ class LearnedPositionalEncoding(nn.Module):
         self, num_feats: int, num_rows: int = 50, num_cols: int = 50, interpolate: bool = False
     ) -> None:
         super().__init__()
+        check_at_least(1, 'LearnedPositionalEncoding', num_rows=num_rows, num_cols=num_cols)
         self.interpolate = interpolate
         self.row_embed = nn.Embedding(num_rows, num_feats)
         self.col_embed = nn.Embedding(num_cols, num_feats)
@@ -138,6 +144,7 @@ class FlatPositionalEncoding(nn.Module):
 
     def __init__(self, num_feats: int, num_tokens: int = 225) -> None:
         super().__init__()
+        check_at_least(1, 'FlatPositionalEncoding', num_tokens=num_tokens)
         self.embedding = nn.Parameter(torch.rand(num_tokens, 2 * num_feats))
 
     def forward(self, features: Tensor, padding_mask: Tensor | None = None) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmdetr.registry import MODELS
 from mmdetr.structures import cxcywh_to_xyxy, generalized_iou
+from mmdetr.structures.arguments import check_at_least
 
 
 @MODELS.register_module()
@@ -21,6 +22,7 @@ class L1Loss(nn.Module):
 
     def __init__(self, loss_weight: float = 5.0) -> None:
         super().__init__()
+        check_at_least(0, 'L1Loss', loss_weight=loss_weight)
         self.loss_weight = loss_weight
 
     def forward(self, bboxes: Tensor, target_bboxes: Tensor, avg_factor: Tensor) -> Tensor:
@@ -40,6 +42,7 @@ class GIoULoss(nn.Module):
 
     def __init__(self, loss_weight: float = 2.0) -> None:
         super().__init__()
+        check_at_least(0, 'GIoULoss', loss_weight=loss_weight)
         self.loss_weight = loss_weight
 
     def forward(self, bboxes: Tensor, target_bboxes: Tensor, avg_factor: Tensor) -> Tensor:

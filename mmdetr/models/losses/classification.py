@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmdetr.registry import MODELS
+from mmdetr.structures.arguments import check_at_least
 
 
 @MODELS.register_module()
@@ -23,6 +24,8 @@ class CrossEntropyLoss(nn.Module):
 
     def __init__(self, no_object_weight: float = 0.1, loss_weight: float = 1.0) -> None:
         super().__init__()
+        weights = dict(no_object_weight=no_object_weight, loss_weight=loss_weight)
+        check_at_least(0, 'CrossEntropyLoss', **weights)
         self.no_object_weight = no_object_weight
         self.loss_weight = loss_weight
 

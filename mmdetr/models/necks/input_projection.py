@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdetr.registry import MODELS
+from mmdetr.structures.arguments import check_at_least
 
 
 @MODELS.register_module()
@@ -24,6 +25,7 @@ class InputProjection(BaseModule):
 
     def __init__(self, in_channels: int, out_channels: int = 256) -> None:
         super().__init__()
+        check_at_least(1, 'InputProjection', out_channels=out_channels)
         self.out_channels = out_channels
         self.projection = nn.Conv2d(in_channels, out_channels, kernel_size=1)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmdetr.models.layers import TransformerDecoderLayer, TransformerEncoderLayer
 from mmdetr.models.layers.checkpointing import run
 from mmdetr.registry import MODELS
+from mmdetr.structures.arguments import check_at_least
 
 _PLACES = ('attention', 'input', 'none')
 
@@ -67,11 +68,13 @@ class DETRTransformer(nn.Module):
         ).items():
             if place not in _PLACES:
                 raise ValueError(f'{name} must be one of {_PLACES}, not {place!r}')
-        if num_encoder_layers < 0 or num_decoder_layers < 1:
-            raise ValueError(
-                'DETRTransformer needs num_encoder_layers >= 0 and num_decoder_layers >= 1, not '
-                f'{num_encoder_layers} and {num_decoder_layers}'
-            )
+        check_at_least(1, 'DETRTransformer', num_decoder_layers=num_decoder_layers)
+        check_at_least(
+            0,
+            'DETRTransformer',
+            num_encoder_layers=num_encoder_layers,
+            feedforward_channels=feedforward_channels,
+        )
         self.encoder_pos, self.decoder_pos, self.query_pos = encoder_pos, decoder_pos, query_pos
         sizes = (embed_dims, num_heads, feedforward_channels, dropout, norm_first)
         self.encoder = _LayerStack(

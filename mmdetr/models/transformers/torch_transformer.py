@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdetr.registry import MODELS
+from mmdetr.structures.arguments import check_at_least
 
 
 @MODELS.register_module()
@@ -38,11 +39,14 @@ class TorchTransformer(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if num_encoder_layers < 1 or num_decoder_layers < 1:
-            raise ValueError(
-                'TorchTransformer needs num_encoder_layers >= 1 and num_decoder_layers >= 1, not '
-                f'{num_encoder_layers} and {num_decoder_layers}'
-            )
+        check_at_least(
+            1,
+            'TorchTransformer',
+            num_heads=num_heads,
+            num_encoder_layers=num_encoder_layers,
+            num_decoder_layers=num_decoder_layers,
+            feedforward_channels=feedforward_channels,
+        )
         sizes = (embed_dims, num_heads, feedforward_channels or 4 * embed_dims, dropout)
         self.encoder = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(*sizes, batch_first=True),

@@ -1,0 +1,120 @@
+"""Values against type hints."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, TypedDict, Union  # noqa: UP035
+
+import pytest
+from torch.optim import AdamW
+from torch.utils.data import DataLoader
+
+from mmdetr.engine.type_hints import Range, argument_hints, describe, misfits
+
+
+class Point(TypedDict, total=False):
+    x: int
+    label: str
+
+
+Above0 = Annotated[float, Range(above=0)]
+
+
+@pytest.mark.parametrize(
+    ('hint', 'good', 'bad'),
+    [
+        (int, [0, -5, 10**30], [1.5, 2.0, True, '3', None, [1], {}]),
+        (float, [0, 1.5, math.inf], [True, '1e-4', None, math.nan, [1.0]]),
+        (bool, [True, False], [1, 0, 'False', None]),
+        (str, ['', 'a'], [1, None, True, ['a']]),
+        (None, [None], [0, '', False]),
+        (int | None, [1, None], ['1', 1.5]),
+        (Optional[float], [1, 0.5, None], ['1']),  # noqa: UP045
+        (Union[str, List[str]], ['a', ['a'], ('a', 'b')], [1, [1], {}]),  # noqa: UP006, UP007
+        (Literal['a', 1], ['a', 1], ['b', True, 1.0]),
+        (dict, [{}, {'a': 1}], [None, [], 'a', 5]),
+        (dict[str, int], [{}, {'a': 1}], [{'a': 'b'}, {'a': None}]),
+        (Dict, [{}], [1]),  # noqa: UP006
+        (list, [[], (1, 'a')], ['ab', {}, 5, None]),
+        (Sequence[int], [[1], (1, 2), []], ['12', [1.5], [True], 3]),
+        (Iterable[float], [[1, 2.5]], ['1', [None]]),
+        (tuple[int, ...], [(1, 2, 3), [1]], [('a',)]),
+        (Tuple[int, Optional[int]], [(1, None), [1, 2]], [(1,), (1, 2, 3), (None, 1)]),  # noqa: UP006, UP045
+        (Point, [{}, {'x': 1}, {'other': 'x'}], [{'x': 'a'}, {'label': 3}, 5, None]),
+        (Above0, [0.1, 5, math.inf], [0, -1, '1', True, math.nan]),
+        (Annotated[int, Range(least=0, most=3)], [0, 3], [-1, 4, 1.5]),
+        (Any, [None, 1, 'a'], []),
+        (object, [None, 1], []),
+        # Built from a config, named, or given as an object.
+        (Callable, [{'type': 'f'}, 'f', len], [5, None, [1]]),
+        (Callable[[int], int], [{'type': 'f'}, len], []),
+        (Path, ['a', Path('a')], [1]),
+        (DataLoader | dict, [{}], [5, None, 'a', [1]]),
+    ],
+)
+def test_misfits(hint: Any, good: list, bad: list) -> None:
+    for value in good:
+        assert misfits(value, hint, 'key') == []
+    for value in bad:
+        assert misfits(value, hint, 'key') != []
+    assert describe(hint)
+
+
+def test_the_innermost_place_is_named() -> None:
+    (found,) = misfits({'a': [1, {'x': 'no'}]}, dict[str, list[int | Point]], 'top')
+    assert (found.path, found.value) == ('top.a.1.x', 'no')
+    assert str(found) == "top.a.1.x must be a whole number, not 'no' (str)"
+    (found,) = misfits(5, int | dict[str, int] | None, 'key') or [None]
+    assert found is None
+    (found,) = misfits('x' * 999, int | None, 'key')
+    assert str(found).startswith("key must be a whole number or None, not 'xxx")
+    assert len(str(found)) < 150
+
+
+@pytest.mark.parametrize(
+    ('hint', 'words'),
+    [
+        (int | None, 'a whole number or None'),
+        (Sequence[float], 'a list of numbers'),
+        (tuple[int, int | None], 'a list of 2 (a whole number, a whole number or None)'),
+        (Literal['a', 'b'], "'a' or 'b'"),
+        (Above0, 'a number above 0'),
+        (Annotated[int, Range(least=1)], 'a whole number of 1 or more'),
+        (Annotated[float, Range(least=0, most=1)], 'a number of 0 to 1'),
+        (Point, 'a dict'),
+        (bool, 'True or False'),
+    ],
+)
+def test_describe(hint: Any, words: str) -> None:
+    assert describe(hint) == words
+
+
+class Base:
+    def __init__(self, size: int, name: str = 'a', depth: int = None) -> None:  # noqa: RUF013
+        pass
+
+
+class Child(Base):
+    def __init__(self, *args: Any, rate: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+class Closed(Base):
+    def __init__(self, rate: 'float' = 1, odd: 'NoSuchName' = 2) -> None:  # noqa: F821
+        super().__init__(1)
+
+
+def test_arguments_of_bases_count_where_they_are_passed_on() -> None:
+    assert argument_hints(Child) == dict(rate=float, size=int, name=str, depth=int | None)
+    assert argument_hints(Closed) == dict(rate=float, odd=Any)
+    assert argument_hints(describe) == dict(hint=Any, plural=bool)
+    assert argument_hints(dict) == {}
+
+
+def test_torch() -> None:
+    """Its hints are written in several ways, some for type checkers alone."""
+    assert misfits('1e-4', argument_hints(AdamW)['lr'])
+    assert not misfits((0.9, 0.99), argument_hints(AdamW)['betas'])
+    assert not misfits([0.9, 0.99], argument_hints(AdamW)['betas'])
+    assert misfits('2', argument_hints(DataLoader)['batch_size'])
+    assert not misfits(None, argument_hints(DataLoader)['batch_size'])
