@@ -5,7 +5,7 @@
 A small DETR is trained on generated JPEG files by COCO's pipeline, all its sizes divided by four,
 with two workers. The annotation file lists as many images as COCO does (the files repeat), so
 that workers have a list to copy if reading it makes them. Each epoch of 300 iterations ends with a
-checkpoint and a validation. Needs psutil, and Linux for memory that is not shared (USS).
+checkpoint and a validation. Needs Linux, whose /proc tells what a process does not share.
 
 Writes benchmarks/results/soak.md and soak.png; ends with 1 where memory grows.
 """
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from _generated import write_coco
 from _page import RESULTS, heading, table
 from mmengine.config import Config
@@ -33,7 +32,6 @@ from mmengine.registry import DATA_SAMPLERS
 from mmdetr.engine import DetectionRunner
 
 ROOT = Path(__file__).parents[1]
-MIB = 2**20
 LISTED_IMAGES = 118_000
 IMAGES_PER_EPOCH = 600
 IMAGE_SIZES = ((480, 640), (640, 480), (427, 640), (375, 500), (500, 333))  # h, w
@@ -82,8 +80,8 @@ class ProgressHook(Hook):
 class Memory:
     """Samples of one process: training seconds and MiB.
 
-    Of a worker that is its own memory (USS): the rest it shares with the main process it was forked
-    from. Of the main process it is all that is resident (RSS), shared or not.
+    Of a worker that is memory of its own: the rest it shares with the main process it was forked
+    from. Of the main process it is all but mapped files, whose pages the kernel takes as it likes.
     """
 
     name: str
@@ -159,33 +157,54 @@ def train(folder: Path, progress: Any, seconds: float) -> None:
 
 def watch(child: Any, progress: Any, interval: float) -> list[Memory]:
     """Samples the child and its workers until the child ends."""
-    memories = {child.pid: Memory('main process')}
-    parent = psutil.Process(child.pid)
+    memories: dict[int, Memory] = {}
     while child.is_alive():
         child.join(interval)
         seconds = progress[0]
-        for process in [parent, *workers_of(parent)]:
-            # Two workers for training start before the two for validation.
-            number = len(memories) - 1
-            name = f'{"training" if number < 2 else "validation"} worker {number % 2}'
+        for pid in [child.pid, *children_of(child.pid)]:
             try:
-                info = process.memory_full_info()
-            except psutil.Error:  # it has just ended
+                size = anonymous(pid) if pid == child.pid else own(pid)
+            except (OSError, ValueError):  # it has just ended
                 continue
-            memory = memories.setdefault(process.pid, Memory(name))
+            memory = memories.setdefault(pid, Memory(process_name(len(memories))))
             memory.seconds.append(seconds)
-            memory.size.append((info.rss if process == parent else info.uss) / MIB)
+            memory.size.append(size)
         if seconds:
             sizes = ', '.join(f'{memory.size[-1]:.0f}' for memory in memories.values())
             print(f'{seconds / 60:.1f} min, iteration {progress[1]:.0f}: {sizes} MiB', flush=True)
     return list(memories.values())
 
 
-def workers_of(parent: psutil.Process) -> list[psutil.Process]:
+def process_name(number: int) -> str:
+    """Two workers for training start after the main process, then two for validation."""
+    if number == 0:
+        return 'main process'
+    return f'{"training" if number < 3 else "validation"} worker {(number - 1) % 2}'
+
+
+def children_of(pid: int) -> list[int]:
     try:
-        return sorted(parent.children(recursive=True), key=lambda each: each.create_time())
-    except psutil.Error:
+        return [int(each) for each in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+    except OSError:
         return []
+
+
+def anonymous(pid: int) -> float:
+    """MiB that a process holds, without mapped files."""
+    return _kib(pid, 'status', 'RssAnon') / 1024
+
+
+def own(pid: int) -> float:
+    """MiB that a process shares with no other."""
+    parts = ('Private_Clean', 'Private_Dirty')
+    return sum(_kib(pid, 'smaps_rollup', part) for part in parts) / 1024
+
+
+def _kib(pid: int, file: str, key: str) -> int:
+    for line in Path(f'/proc/{pid}/{file}').read_text().splitlines():
+        if line.startswith(f'{key}:'):
+            return int(line.split()[1])
+    raise ValueError(f'/proc/{pid}/{file} has no {key}')
 
 
 def page(memories: list[Memory], progress: Any) -> str:
@@ -202,8 +221,8 @@ def page(memories: list[Memory], progress: Any) -> str:
     return (
         heading('Memory over a long run')
         + f'\n{minutes:.0f} minutes of training: {iterations} iterations of batch 2 in {epochs} '
-        'epochs, each with a checkpoint and a validation. MiB: of the main process what is '
-        'resident, of workers what they do not share with it. The slope is that of a line through '
+        'epochs, each with a checkpoint and a validation. MiB: of the main process all but mapped '
+        'files, of workers what they do not share with it. The slope is that of a line through '
         'the last two thirds, the rise what it makes of them; flat is a rise of at most '
         f'{TOLERATED_SHARE:.0%} or {TOLERATED_MIB:.0f} MiB.\n\n'
         + table(columns, rows)

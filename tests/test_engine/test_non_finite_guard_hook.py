@@ -247,3 +247,14 @@ def test_unknown_action() -> None:
 def test_on_by_default() -> None:
     cfg = Config.fromfile(ROOT / 'configs/_base_/default_runtime.py')
     assert isinstance(HOOKS.build(cfg.default_hooks.non_finite_guard), NonFiniteGuardHook)
+
+
+@pytest.mark.parametrize('trouble', ['loss', 'prediction'])
+def test_what_went_wrong_is_told_where_the_batch_cannot_be_kept(
+    tmp_path: Path, trouble: str
+) -> None:
+    (tmp_path / 'non_finite').touch()  # a file in the place of the folder
+    runner, _ = build(tmp_path, 'stop', trouble)
+    with pytest.raises(FloatingPointError, match='non-finite'):
+        runner.train()
+    assert 'the batch is not kept: ' in log(tmp_path)

@@ -158,7 +158,6 @@ class NonFiniteGuardHook(Hook):
             return None
         name = f'iter_{runner.iter + 1}_rank{runner.rank}.pth'
         path = Path(runner.work_dir) / FOLDER / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = dict(
             iter=runner.iter,
             epoch=runner.epoch,
@@ -166,7 +165,12 @@ class NonFiniteGuardHook(Hook):
             outputs=_snapshot(outputs),
             data_batch=_snapshot(self._data_batch),
         )
-        save_file(content, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(content, path)
+        except OSError as error:  # the numbers that go wrong are the news, not the disk
+            runner.logger.error(f'the batch is not kept: {error}')
+            return None
         self._snapshots[runner.iter] = path
         return path
 
