@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from _authors_data import AuthorsDataset, ReimplementedDataset, pad_batch
 from _common import compare, ratio, summary, write_result
@@ -157,7 +158,7 @@ def run_pipeline(
     alone, worker = (
         our_loader(pipeline, images, annotations, args.num_images, workers) for workers in (0, 1)
     )
-    batch_size = alone.batch_sampler.batch_size
+    batch_size = len(next(iter(alone.batch_sampler)))
     choices = record_choices(alone.dataset) if pipeline == 'train' else None
     shared = (images, annotations, args.num_images, pipeline, choices)
     theirs: Any = (
@@ -214,6 +215,7 @@ def main() -> None:
     args = parse_args()
     init_default_scope('mmdetr')
     torch.set_num_threads(1)  # as in a worker
+    cv2.setNumThreads(0)  # as the runner sets it
     with tempfile.TemporaryDirectory() as folder:
         if args.images is None:
             source = 'generated'

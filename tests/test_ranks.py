@@ -177,7 +177,13 @@ def test_evaluation_over_ranks_equals_one_process(
     model = DetectionRunner.from_cfg({**cfg.to_dict(), 'load_from': None}).model
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'random.pth')
 
-    _evaluate(0, cfg, 'none', tmp_path / 'one')
+    # As in the ranks: another number of threads sums in another order.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _evaluate(0, cfg, 'none', tmp_path / 'one')
+    finally:
+        torch.set_num_threads(threads)
     cfg = evaluation_config(tmp_path, 'many', batch_size)
     run_ranks(world_size, _evaluate, cfg, 'pytorch', tmp_path / 'many')
 
