@@ -84,7 +84,7 @@ def ratio(reference: list[float], ours: list[float]) -> tuple[float, float, floa
 def write_result(name: str, payload: dict[str, Any]) -> Path:
     """Writes ``benchmarks/results/NAME.json`` with date, command and machine, and says where."""
     content = dict(
-        date=datetime.date.today().isoformat(), command=_command(), machine=machine(), **payload
+        date=datetime.date.today().isoformat(), command=command(), machine=machine(), **payload
     )
     path = RESULTS / f'{name}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _wait_for_gpu() -> None:
         torch.cuda.synchronize()
 
 
-def _command() -> str:
+def command() -> str:
     """The command line; of absolute paths the last part, as results are shared."""
     script = Path(sys.argv[0]).resolve()
     root = RESULTS.parents[1]

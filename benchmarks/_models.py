@@ -6,6 +6,7 @@ puts it.
 
 import argparse
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _peers import Factory, Peer
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from safetensors.torch import load_file, save_file
@@ -58,6 +60,26 @@ def add_authors_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--authors', metavar='DIR', help='checkout of facebookresearch/detr to compare with, too'
     )
+
+
+def start_others(
+    factory: Factory, arguments: dict, paths: dict[str, str], authors_path: str | None
+) -> dict[str, Peer]:
+    """The peers to compare with, as far as they are there.
+
+    Raises:
+        SystemExit: There is none.
+    """
+    peers = {}
+    if authors_path:
+        given = dict(arguments, kind='authors', path=paths['facebook'])
+        peers['authors'] = Peer(factory, given, authors_path)
+    if has_transformers():
+        given = dict(arguments, kind='transformers', path=paths['huggingface'])
+        peers['transformers'] = Peer(factory, given)
+    if not peers:
+        sys.exit('error: nothing to compare with: pip install transformers, or give --authors')
+    return peers
 
 
 def _options(**more: Any) -> dict[str, Any]:

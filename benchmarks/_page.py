@@ -1,26 +1,18 @@
-"""What every page of results begins with: when, where, with what and by which command."""
+"""What a page of results begins with, and its tables."""
 
 import datetime
-import os
-import platform
-import shlex
-import sys
-from importlib.metadata import version
-from pathlib import Path
 
-RESULTS = Path(__file__).parent / 'results'
-PACKAGES = ('torch', 'torchvision', 'mmengine', 'numpy')
+from _common import command, machine
 
 
 def heading(title: str) -> str:
     """Title, date, machine, versions and command line as Markdown."""
-    versions = ', '.join(f'{name} {version(name)}' for name in PACKAGES)
-    command = shlex.join(['python', 'benchmarks/' + Path(sys.argv[0]).name, *sys.argv[1:]])
+    found = machine()
+    versions = ', '.join(f'{name} {found[name]}' for name in ('torch', 'torchvision', 'mmengine'))
     return (
-        f'# {title}\n\n'
-        f'{datetime.date.today().isoformat()}; {_processor()}, {os.cpu_count()} cores, no GPU; '
-        f'{platform.system()}, Python {platform.python_version()}, {versions}.\n\n'
-        f'```bash\n{command}\n```\n'
+        f'# {title}\n\n{datetime.date.today().isoformat()}; {found["cpu"]}, {found["cores"]} '
+        f'cores, GPU: {found["gpu"]}; {found["system"]}, Python {found["python"]}, {versions}.\n\n'
+        f'```bash\n{command()}\n```\n'
     )
 
 
@@ -28,12 +20,3 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
     """Rows of a Markdown table under their headings."""
     lines = [columns, ['---'] * len(columns), *rows]
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
-
-
-def _processor() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.machine()

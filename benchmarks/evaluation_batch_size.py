@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from _common import RESULTS
 from _generated import write_coco
-from _page import RESULTS, heading, table
+from _page import heading, table
 from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler

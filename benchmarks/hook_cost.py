@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _page import RESULTS, heading, table
+from _common import RESULTS
+from _page import heading, table
 from mmengine.config import Config
 from mmengine.hooks import Hook
 

@@ -6,11 +6,10 @@ Each peer has a process of its own and they run in turns. Before timing, all out
 """
 
 import argparse
-import sys
 from typing import Any
 
 from _common import compare, ratio, summary, write_result
-from _models import add_authors_option, has_transformers, infer, random_weights
+from _models import add_authors_option, infer, random_weights, start_others
 from _peers import Peer, check_agreement
 
 SERVED: dict[str, Any] = {
@@ -40,16 +39,9 @@ def measure(args: argparse.Namespace, case: dict, paths: dict[str, str]) -> dict
     """Start the peers of a case, compare their outputs, time them."""
     height, width = args.size
     common = dict(case, height=height, width=width)
-    peers = {}
-    if args.authors:
-        arguments = dict(common, kind='authors', path=paths['facebook'])
-        peers['authors'] = Peer(infer, arguments, args.authors)
-    if has_transformers():
-        arguments = dict(common, kind='transformers', path=paths['huggingface'])
-        peers['transformers'] = Peer(infer, arguments)
-    if not peers:
-        sys.exit('error: nothing to compare with: pip install transformers, or give --authors')
-    reference = next(iter(peers))
+    peers = start_others(infer, common, paths, args.authors)
+    others = list(peers)
+    reference = others[0]
     for form in args.forms:
         arguments = dict(common, kind='ours', path=paths['mmdetr'], optimize=SERVED[form])
         peers[form] = Peer(infer, arguments)
@@ -58,7 +50,6 @@ def measure(args: argparse.Namespace, case: dict, paths: dict[str, str]) -> dict
     seconds = compare(peers, args.repeats)
     for peer in peers.values():
         peer.close()
-    others = [name for name in ('authors', 'transformers') if name in peers]
     rows = {}
     for name, times in seconds.items():
         faster = {other: ratio(seconds[other], times) for other in others}

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _common import RESULTS
 from _generated import write_coco
-from _page import RESULTS, heading, table
+from _page import heading, table
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook

@@ -7,11 +7,10 @@ its own and they run in turns. Before timing, the losses without dropout are com
 """
 
 import argparse
-import sys
 from typing import Any
 
 from _common import compare, ratio, summary, write_result
-from _models import add_authors_option, has_transformers, random_weights, train
+from _models import add_authors_option, random_weights, start_others, train
 from _peers import Peer, check_agreement
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -37,15 +36,7 @@ def parse_args() -> argparse.Namespace:
 def start_peers(args: argparse.Namespace, paths: dict[str, str]) -> dict[str, Peer]:
     height, width = args.size
     common = dict(batch=args.batch, height=height, width=width, count=args.objects)
-    peers = {}
-    if args.authors:
-        arguments = dict(common, kind='authors', path=paths['facebook'])
-        peers['authors'] = Peer(train, arguments, args.authors)
-    if has_transformers():
-        arguments = dict(common, kind='transformers', path=paths['huggingface'])
-        peers['transformers'] = Peer(train, arguments)
-    if not peers:
-        sys.exit('error: nothing to compare with: pip install transformers, or give --authors')
+    peers = start_others(train, common, paths, args.authors)
     for form, options in FORMS.items():
         peers[form] = Peer(train, dict(common, kind='ours', path=paths['mmdetr'], **options))
     return peers

@@ -23,8 +23,8 @@ def optimize_for_inference(
     Args:
         model: A detector with its weights, on the device where it is to run.
         dtype: ``'float32'``, ``'bfloat16'`` or ``'float16'`` (GPU), or the torch dtype.
-        compile: Also compile the network with torch.compile. The first image takes up to a minute
-            and so does the second size of image; then sizes are free.
+        compile: Also compile the network with torch.compile. The first image waits for it, and so
+            does the second size of image; then sizes are free.
 
     Returns:
         The same model, in eval mode.

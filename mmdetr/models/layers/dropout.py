@@ -11,11 +11,11 @@ _VALUES, _PER_DRAW = 1 << 16, 4
 
 
 class Dropout(nn.Module):
-    """``torch.nn.Dropout`` that does not spend a twentieth of a training step on random numbers.
+    """``torch.nn.Dropout`` that spends less of a training step on random numbers.
 
     On a CPU torch draws one double for each element, in one thread. Here every element takes 16
-    random bits of torch's default generator: a sixth of the time, the mask a byte for each element,
-    and ``p`` is met to 1 / 65536. Elsewhere this is torch's dropout.
+    random bits of torch's default generator; the mask is a byte for each element and ``p`` is met
+    to 1 / 65536. Elsewhere this is torch's dropout.
 
     Args:
         p: Probability of an element to become zero; the others are divided by 1 - p.

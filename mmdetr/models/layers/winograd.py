@@ -38,7 +38,7 @@ class WinogradConv2d(nn.Module):
 
     Each patch of 6 x 6 pixels is transformed, multiplied channel by channel with the transformed
     kernel, and transformed back to 4 x 4 results: 36 products instead of 144. Rounding errors in
-    float32 are about six times those of the plain convolution. The weights take four times the
+    float32 are several times those of the plain convolution. The weights take four times the
     memory.
 
     Args:
