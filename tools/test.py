@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import read_config
+from mmdetr.engine.config_options import CfgOptions, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +35,7 @@ examples:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=CfgOptions,
         metavar='KEY=VALUE',
         help='change entries of the config',
     )

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import read_config
+from mmdetr.engine.config_options import CfgOptions, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,7 +52,7 @@ newest) and validation_history.json.
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=CfgOptions,
         metavar='KEY=VALUE',
         help='change entries of the config, as model.bbox_head.num_queries=50 or a="[1,2]"',
     )

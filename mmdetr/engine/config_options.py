@@ -1,12 +1,13 @@
 """Config files and overrides from the command line, checked for keys that lead nowhere."""
 
+import argparse
 import difflib
 import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from .config_types import check_config_types
@@ -22,6 +23,23 @@ _READ_FROM_CONFIG = (
     'model_wrapper_cfg',
     'sync_bn',
 )
+
+
+class CfgOptions(DictAction):
+    """mmengine's action for ``--cfg-options``, with an error for what is no ``key=value``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        for value in values:
+            try:
+                super().__call__(parser, namespace, [value], option_string)
+            except (AssertionError, IndexError, RecursionError, ValueError):
+                parser.error(f'{option_string} takes key=value, brackets in pairs, not {value!r}')
 
 
 def read_config(path: str, options: dict[str, Any] | None) -> Config:

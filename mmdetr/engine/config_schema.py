@@ -11,20 +11,52 @@ from .type_hints import Range
 Positive = Annotated[float, Range(above=0)]
 Count = Annotated[int, Range(least=1)]
 Share = Annotated[float, Range(least=0, most=1)]
+NotNegative = Annotated[float, Range(least=0)]
+LogLevel = Literal['NOTSET', 'DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'FATAL', 'CRITICAL']
 WholeNumber = Annotated[int, Range(least=0)]
-Dicts = dict | list[dict] | None
+
+
+class Component(TypedDict):
+    """What a registry builds; a class stands for itself."""
+
+    type: str | type
+
+
+class Dataloader(TypedDict):
+    """What a loader cannot do without."""
+
+    dataset: Component
+
+
+class OneOptimizer(TypedDict):
+    """What mmengine's default constructor cannot do without."""
+
+    optimizer: Component
+
+
+class OwnConstructor(TypedDict):
+    """For several optimisers, or an optimiser made otherwise."""
+
+    constructor: str
+
+
+class Multipliers(TypedDict, total=False):
+    """For the parameters whose name contains a key of ``custom_keys``."""
+
+    lr_mult: NotNegative
+    decay_mult: NotNegative
 
 
 class ParamwiseCfg(TypedDict, total=False):
     """Of mmengine's DefaultOptimWrapperConstructor."""
 
-    custom_keys: dict[str, dict[str, float]]
-    bias_lr_mult: float
-    bias_decay_mult: float
-    norm_decay_mult: float
-    flat_decay_mult: float
-    dwconv_decay_mult: float
-    dcn_offset_lr_mult: float
+    custom_keys: dict[str, Multipliers]
+    bias_lr_mult: NotNegative
+    bias_decay_mult: NotNegative
+    norm_decay_mult: NotNegative
+    flat_decay_mult: NotNegative
+    dwconv_decay_mult: NotNegative
+    dcn_offset_lr_mult: NotNegative
     bypass_duplicate: bool
 
 
@@ -53,19 +85,12 @@ class MpCfg(TypedDict, total=False):
     opencv_num_threads: int
 
 
-class DistCfg(TypedDict, total=False):
-    """Of torch.distributed."""
-
-    backend: str | None
-    timeout: Positive | None
-
-
 class EnvCfg(TypedDict, total=False):
     """Of ``Runner.setup_env``."""
 
     cudnn_benchmark: bool
     mp_cfg: MpCfg
-    dist_cfg: DistCfg
+    dist_cfg: dict
     resource_limit: Count
 
 
@@ -80,28 +105,28 @@ class Randomness(TypedDict, total=False):
 class RunConfig(TypedDict, total=False):
     """What a runner takes from the top level of a config."""
 
-    model: dict
+    model: Component
     work_dir: str
-    train_dataloader: dict | None
-    val_dataloader: dict | None
-    test_dataloader: dict | None
+    train_dataloader: Dataloader | None
+    val_dataloader: Dataloader | None
+    test_dataloader: Dataloader | None
     train_cfg: dict | None
     val_cfg: dict | None
     test_cfg: dict | None
-    optim_wrapper: dict | None
-    param_scheduler: dict | list | None
+    optim_wrapper: OneOptimizer | OwnConstructor | None
+    param_scheduler: dict | list[Component] | None
     auto_scale_lr: AutoScaleLR | None
-    val_evaluator: Dicts
-    test_evaluator: Dicts
-    default_hooks: dict[str, dict | None] | None
-    custom_hooks: list[dict] | None
+    val_evaluator: Component | list[Component] | None
+    test_evaluator: Component | list[Component] | None
+    default_hooks: dict[str, Component | None] | None
+    custom_hooks: list[Component] | None
     data_preprocessor: dict | None
     env_cfg: EnvCfg
     randomness: Randomness
     log_processor: dict | None
-    log_level: int | str
-    visualizer: dict | None
-    default_scope: str | None
+    log_level: int | LogLevel
+    visualizer: Component | None
+    default_scope: str
     experiment_name: str | None
     load_from: str | None
     resume: bool | Literal['auto']
@@ -122,14 +147,21 @@ DEFAULT_TYPES = {
     'optim_wrapper': OptimWrapper,
     'log_processor': LogProcessor,
 }
-_DATALOADER = dict(dataset=dict, sampler=dict, batch_sampler=dict | None, num_batch_per_epoch=Count)
+_DATALOADER: dict[str, Any] = dict(
+    dataset=Component,
+    sampler=Component,
+    batch_size=Count,
+    num_workers=WholeNumber,
+    batch_sampler=Component | None,
+    num_batch_per_epoch=Count | None,
+)
 # Arguments that do not reach the constructor, by the place in the config.
 MORE_BY_PLACE: dict[str, dict[str, Any]] = {
     'train_dataloader': _DATALOADER,
     'val_dataloader': _DATALOADER,
     'test_dataloader': _DATALOADER,
     'optim_wrapper': dict(
-        optimizer=dict,
+        optimizer=Component,
         clip_grad=ClipGrad | None,
         paramwise_cfg=ParamwiseCfg | None,
         constructor=str,
@@ -151,12 +183,15 @@ MORE_BY_CLASS: dict[str, dict[str, Any]] = {
     'RandomChoiceResize': dict(scales=list[tuple[Count, Count | None]], keep_ratio=bool),
     'RandomResize': dict(keep_ratio=bool),
     'ImageToTensor': dict(keys=list[str]),
+    'Optimizer': dict(lr=float, weight_decay=float),
     'AmpOptimWrapper': dict(loss_scale=str | float | dict),
     'EMAHook': dict(momentum=Share, interval=Count, update_buffers=bool),
     '_ParamScheduler': dict(begin=WholeNumber),
     'StepParamScheduler': dict(gamma=Positive, step_size=Count),
     'MultiStepParamScheduler': dict(gamma=Positive, milestones=list[WholeNumber]),
     'ExponentialParamScheduler': dict(gamma=Positive),
-    'CosineAnnealingParamScheduler': dict(T_max=Count | None),
+    'CosineAnnealingParamScheduler': dict(T_max=Count | None, eta_min=NotNegative | None),
+    'CosineRestartParamScheduler': dict(eta_min=NotNegative | None),
+    'PolyParamScheduler': dict(eta_min=NotNegative),
     'PretrainedInit': dict(checkpoint=str),
 }

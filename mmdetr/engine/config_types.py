@@ -66,8 +66,12 @@ def _hints(node: Mapping, path: str) -> dict[str, Any]:
         for name, hint in _argument_hints(function).items():
             # Where two registries have the name, either may be meant.
             hints[name] = Union[hints[name], hint] if name in hints else hint  # noqa: UP007
-    place = re.sub(r'\.\d+$|(?<=^default_hooks)\.\w+$', '', path)
-    return hints | MORE_BY_PLACE.get(place, {}) if path.count('.') < 2 else hints
+    # Hooks and schedules stand one below the place that names them.
+    place = re.sub(r'^(default_hooks|custom_hooks|param_scheduler)\.\w+$', r'\1', path)
+    hints |= MORE_BY_PLACE.get(place, {})
+    if 'constructor' in node:  # it knows other keys
+        hints.pop('paramwise_cfg', None)
+    return hints
 
 
 def _argument_hints(function: Callable) -> dict[str, Any]:

@@ -23,9 +23,17 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     batches_done = 0
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        check_at_least(1, 'train_cfg', max_epochs=self.max_epochs, val_interval=self.val_interval)
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: DataLoader | dict,
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        check_at_least(1, 'train_cfg', max_epochs=max_epochs, val_interval=val_interval)
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
 
     def run(self) -> nn.Module:
         """Launch training."""

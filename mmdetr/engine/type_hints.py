@@ -60,6 +60,12 @@ class Range(NamedTuple):
         return text if self.most is not None or self.above is not None else f'{text} or more'
 
 
+class NoSuchKey(NamedTuple):
+    """Stands for the type of a key that a dict cannot have."""
+
+    known: tuple[str, ...]
+
+
 class Misfit(NamedTuple):
     """A value that its place cannot take.
 
@@ -77,6 +83,8 @@ class Misfit(NamedTuple):
         shown = repr(self.value)
         if len(shown) > 60:
             shown = f'{shown[:57]}...'
+        if isinstance(self.hint, NoSuchKey):
+            return f'{self.path} is read by nobody, only {", ".join(self.hint.known)} are'
         kind = type(self.value).__name__
         return f'{self.path} must be {describe(self.hint)}, not {shown} ({kind})'
 
@@ -91,19 +99,20 @@ def misfits(value: Any, hint: Any, path: str = '') -> list[Misfit]:
 
     Lists and tuples stand for each other: command lines and JSON do not tell them apart. An int is
     a float as well, but a bool is no number, and neither is NaN. An object of any other class may
-    be built from a dict.
+    be built from a dict. A ``TypedDict`` with ``total=False`` has no other keys than its own, one
+    with required keys may.
     """
+    if isinstance(hint, NoSuchKey):
+        return [Misfit(path, value, hint)]
     if hint is None:
         hint = type(None)
     origin, options = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):
         return _misfits_of_union(value, options, path, hint)
     if origin is Annotated:
-        outside = [each for each in hint.__metadata__ if isinstance(each, Range)]
-        found = misfits(value, options[0], path)
-        if found or all(value in limits for limits in outside):
-            return found
-        return [Misfit(path, value, hint)]
+        limits = [each for each in hint.__metadata__ if isinstance(each, Range)]
+        fits = not misfits(value, options[0], path) and all(value in each for each in limits)
+        return [] if fits else [Misfit(path, value, hint)]
     if is_typeddict(hint) or origin in _DICTS:
         return _misfits_of_dict(value, options, path, hint)
     if origin in _LISTS:
@@ -144,10 +153,13 @@ def _misfits_of_union(value: Any, options: tuple, path: str, hint: Any) -> list[
 
 
 def _misfits_of_dict(value: Any, options: tuple, path: str, hint: Any) -> list[Misfit]:
-    if not isinstance(value, Mapping):
+    required = getattr(hint, '__required_keys__', ())
+    if not isinstance(value, Mapping) or not all(key in value for key in required):
         return [Misfit(path, value, hint)]
     hints: Mapping = get_type_hints(hint, include_extras=True) if is_typeddict(hint) else {}
     other = options[1] if len(options) == 2 else Any
+    if hints and not required:
+        other = NoSuchKey(tuple(hints))
     return [
         misfit
         for key, item in value.items()
@@ -156,10 +168,9 @@ def _misfits_of_dict(value: Any, options: tuple, path: str, hint: Any) -> list[M
 
 
 def _misfits_of_list(value: Any, origin: Any, options: tuple, path: str, hint: Any) -> list[Misfit]:
-    if isinstance(value, str | bytes | Mapping | int | float | None):
-        return [Misfit(path, value, hint)]
     if not isinstance(value, list | tuple):
-        return []
+        is_other_list = hasattr(value, '__iter__') and not isinstance(value, str | bytes | Mapping)
+        return [] if is_other_list else [Misfit(path, value, hint)]
     wanted = [options[0] if options else Any] * len(value)
     if origin is tuple and options and options[-1] is not Ellipsis:
         wanted = list(options)
@@ -182,7 +193,9 @@ def describe(hint: Any, plural: bool = False) -> str:
     if origin is Literal:
         return ' or '.join(map(repr, options))
     if is_typeddict(hint) or origin in _DICTS:
-        return 'dicts' if plural else 'a dict'
+        name = 'dicts' if plural else 'a dict'
+        required = sorted(getattr(hint, '__required_keys__', ()))
+        return f'{name} with {", ".join(required)}' if required else name
     if origin in _LISTS:
         name = 'lists' if plural else 'a list'
         if origin is tuple and options and options[-1] is not Ellipsis:

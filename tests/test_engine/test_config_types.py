@@ -53,28 +53,38 @@ def test_our_configs(path: Path) -> None:
         ('model.backbone.out_indices', 3, 'a list of whole numbers'),
         ('model.backbone.type', 5, 'a string'),
         ('model', 'DETR', 'a dict'),
-        ('train_dataloader.batch_size', '2', 'a whole number or None'),
-        ('train_dataloader.batch_size', 2.0, 'a whole number or None'),
+        ('train_dataloader.batch_size', '2', 'a whole number of 1 or more'),
+        ('train_dataloader.batch_size', 0, 'a whole number of 1 or more'),
+        ('val_dataloader.batch_size', None, 'a whole number of 1 or more'),
+        ('val_dataloader.num_workers', -1, 'a whole number of 0 or more'),
+        ('train_dataloader.batch_size', 2.0, 'a whole number of 1 or more'),
         ('train_dataloader.persistent_workers', 'no', 'True or False'),
         ('train_dataloader.dataset', [], 'a dict'),
         ('train_dataloader.dataset.pipeline', 'train_pipeline', 'a list of'),
         ('train_dataloader.sampler.shuffle', 'False', 'True or False'),
         ('train_cfg.max_epochs', '12', 'a number'),
         ('train_cfg.val_interval', 1.5, 'a whole number'),
-        ('optim_wrapper.optimizer.lr', '1e-4', 'a number or Tensor'),
-        ('optim_wrapper.optimizer.lr', None, 'a number or Tensor'),
+        ('optim_wrapper.optimizer.lr', '1e-4', 'a number'),
+        ('optim_wrapper.optimizer.lr', None, 'a number'),
         ('optim_wrapper.clip_grad.max_norm', -0.1, 'a number above 0'),
         ('optim_wrapper.clip_grad', 0.1, 'a dict or None'),
         ('optim_wrapper.accumulative_counts', 2.5, 'a whole number'),
+        ('optim_wrapper', {}, 'a dict with optimizer or a dict with constructor or None'),
         ('param_scheduler.0.by_epoch', 'True', 'True or False'),
+        ('param_scheduler.1.eta_min', -1e-6, 'a number of 0 or more or None'),
         ('default_hooks.checkpoint.interval', '1', 'a whole number'),
-        ('default_hooks.checkpoint', 'CheckpointHook', 'a dict or None'),
+        ('default_hooks.checkpoint', 'CheckpointHook', 'a dict with type or None'),
         ('default_hooks.non_finite_guard.action', True, 'a string'),
-        ('custom_hooks', dict(type='EMAHook'), 'a list of dicts'),
+        ('custom_hooks', dict(type='EMAHook'), 'a list of dicts with type'),
+        ('val_evaluator', dict(), 'a dict with type'),
+        ('train_dataloader', dict(batch_size=2), 'a dict with dataset or None'),
+        ('train_dataloader.dataset', dict(num_images=2), 'a dict with type'),
+        ('default_scope', None, 'a string'),
         ('randomness.seed', -1, 'a whole number of 0 to '),
         ('randomness.seed', '0', 'a whole number of 0 to '),
         ('env_cfg.mp_cfg.mp_start_method', 'thread', "'fork' or 'spawn'"),
         ('log_processor.window_size', 0, 'a whole number of 1 or more'),
+        ('log_level', 'LOUD', "a whole number or 'NOTSET' or"),
         ('resume', 'yes', "True or False or 'auto'"),
         ('load_from', 5, 'a string or None'),
         ('val_evaluator', 'CocoMetric', 'a dict'),
@@ -94,6 +104,7 @@ def test_refused(key: str, value: Any, expected: str) -> None:
         ('auto_scale_lr.base_batch_size', '16'),
         ('auto_scale_lr.enable', 'False'),
         ('optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult', '0.1'),
+        ('optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult', -0.1),
         ('param_scheduler.0.gamma', -0.1),
         ('param_scheduler.0.milestones', 100),
         ('train_dataloader.dataset.data_prefix.img', 2017),
@@ -161,6 +172,14 @@ WARMUP = dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=1
                 accumulative_counts=4,
             ),
         ),
+        (
+            'optim_wrapper',
+            dict(
+                constructor='LayerDecayConstructor',
+                optimizer=dict(type='Adam', lr=1e-4),
+                paramwise_cfg=dict(layer_decay=0.7),
+            ),
+        ),
         ('val_evaluator', [dict(type='CocoMetric'), dict(type='CocoMetric', classwise=True)]),
         ('visualizer.vis_backends', [dict(type='LocalVisBackend'), dict(type='WandbVisBackend')]),
         ('train_dataloader.collate_fn', dict(type='default_collate')),
@@ -189,6 +208,30 @@ WARMUP = dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=1
 )
 def test_accepted(key: str, value: Any) -> None:
     check_config_types(changed(COCO, key, value))
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'unknown'),
+    [
+        ('optim_wrapper.paramwise_cfg', dict(custom_key={}), 'custom_key'),
+        ('optim_wrapper.paramwise_cfg.custom_keys.backbone', dict(lr_mul=0.1), 'lr_mul'),
+        ('optim_wrapper.clip_grad', dict(max_nrm=0.1), 'max_nrm'),
+        ('auto_scale_lr', dict(base_batchsize=16), 'base_batchsize'),
+        ('env_cfg', dict(cudnn_bench=True), 'cudnn_bench'),
+        ('train_dataloader.dataset.filter_cfg', dict(min_sz=32), 'min_sz'),
+    ],
+)
+def test_keys_that_nobody_reads(key: str, value: Any, unknown: str) -> None:
+    """mmengine passes over most of them without a word."""
+    with pytest.raises(TypeError) as caught:
+        check_config_types(changed(COCO, key, value))
+    assert str(caught.value).startswith(f'{key}.{unknown} is read by nobody, only ')
+
+
+def test_component_without_type() -> None:
+    config = changed(DEMO, 'custom_hooks', [dict(type='EMAHook'), dict(priority=5)])
+    with pytest.raises(TypeError, match=r'^custom_hooks\.1 must be a dict with type, not'):
+        check_config_types(config)
 
 
 def test_every_misfit_has_its_line() -> None:

@@ -17,6 +17,10 @@ class Point(TypedDict, total=False):
     label: str
 
 
+class Named(TypedDict):
+    name: str
+
+
 Above0 = Annotated[float, Range(above=0)]
 
 
@@ -40,7 +44,8 @@ Above0 = Annotated[float, Range(above=0)]
         (Iterable[float], [[1, 2.5]], ['1', [None]]),
         (tuple[int, ...], [(1, 2, 3), [1]], [('a',)]),
         (Tuple[int, Optional[int]], [(1, None), [1, 2]], [(1,), (1, 2, 3), (None, 1)]),  # noqa: UP006, UP045
-        (Point, [{}, {'x': 1}, {'other': 'x'}], [{'x': 'a'}, {'label': 3}, 5, None]),
+        (Point, [{}, {'x': 1}], [{'x': 'a'}, {'label': 3}, 5, None, {'lable': 'a'}]),
+        (Named, [{'name': 'a', 'x': 1}], [{}, {'x': 1}, {'name': 5}, 5]),
         (Above0, [0.1, 5, math.inf], [0, -1, '1', True, math.nan]),
         (Annotated[int, Range(least=0, most=3)], [0, 3], [-1, 4, 1.5]),
         (Any, [None, 1, 'a'], []),
@@ -82,6 +87,7 @@ def test_the_innermost_place_is_named() -> None:
         (Annotated[int, Range(least=1)], 'a whole number of 1 or more'),
         (Annotated[float, Range(least=0, most=1)], 'a number of 0 to 1'),
         (Point, 'a dict'),
+        (list[Named], 'a list of dicts with name'),
         (bool, 'True or False'),
     ],
 )

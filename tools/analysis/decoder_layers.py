@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import LOOPS
 from mmengine.runner import TestLoop
 from mmengine.structures import InstanceData
 from torchvision.ops import batched_nms
 
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import read_config
+from mmdetr.engine.config_options import CfgOptions, read_config
 from mmdetr.evaluation import CocoMetric
 from mmdetr.structures import SetPrediction
 
@@ -56,7 +56,7 @@ scores. A model trained without auxiliary losses says nothing before its last la
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=CfgOptions,
         metavar='KEY=VALUE',
         help='change entries of the config',
     )

@@ -7,13 +7,13 @@ Example:
 import argparse
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmdetr.engine.config_options import read_config
+from mmdetr.engine.config_options import CfgOptions, read_config
 from mmdetr.registry import MODELS
 
 # Paper, table 1: G multiply-accumulates averaged over the first 100 images of val2017 and million
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         help='input size in pixels (default: 800 1066, a 480 x 640 image of COCO)',
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='config keys to override: key=value'
+        '--cfg-options', nargs='+', action=CfgOptions, help='config keys to override: key=value'
     )
     return parser.parse_args()
 

@@ -4,11 +4,11 @@ import argparse
 import sys
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmdetr.datasets import CocoDataset
-from mmdetr.engine.config_options import read_config
+from mmdetr.engine.config_options import CfgOptions, read_config
 from mmdetr.engine.dataset_check import (
     Finding,
     check_amount,
@@ -48,7 +48,7 @@ The exit status is 1 if there is an error: something that training or testing ca
         '--num-gpus', type=int, default=1, help='processes of the training (default: 1)'
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='config keys to override: key=value'
+        '--cfg-options', nargs='+', action=CfgOptions, help='config keys to override: key=value'
     )
     args = parser.parse_args()
     if args.decode != 'all' and not args.decode.isdigit():

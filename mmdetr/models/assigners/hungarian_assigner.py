@@ -49,7 +49,8 @@ class HungarianAssigner:
     """
 
     def __init__(self, match_costs: dict[str, dict | None]) -> None:
-        self.match_costs = [TASK_UTILS.build(cfg) for cfg in match_costs.values() if cfg]
+        configs = [cfg for cfg in match_costs.values() if cfg is not None]
+        self.match_costs = [TASK_UTILS.build(cfg) for cfg in configs]
         if not self.match_costs:
             raise ValueError('HungarianAssigner needs at least one match cost')
 

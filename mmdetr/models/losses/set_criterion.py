@@ -50,7 +50,7 @@ class SetCriterion(nn.Module):
             {
                 name: MODELS.build(cfg)
                 for name, cfg in dict(loss_bbox=loss_bbox, loss_giou=loss_giou).items()
-                if cfg
+                if cfg is not None
             }
         )
         self._num_surplus_images = 0
