@@ -158,7 +158,7 @@ def run_pipeline(
     alone, worker = (
         our_loader(pipeline, images, annotations, args.num_images, workers) for workers in (0, 1)
     )
-    batch_size = len(next(iter(alone.batch_sampler)))
+    batch_size = Config.fromfile(CONFIG)[f'{pipeline}_dataloader'].batch_size
     choices = record_choices(alone.dataset) if pipeline == 'train' else None
     shared = (images, annotations, args.num_images, pipeline, choices)
     theirs: Any = (

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -204,13 +205,8 @@ def peak_memory(device: str) -> str:
     """Of tensors on a GPU, or of the whole process on a CPU."""
     if device.startswith('cuda'):
         return f'{torch.cuda.max_memory_allocated(device) / 2**20:,.0f} MiB of tensors'
-    try:
-        import resource
-    except ImportError:
-        return 'not known on this system'
-    unit = 1 if sys.platform == 'darwin' else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return f'{peak / 2**20:,.0f} MiB of the process'
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f'{kibibytes / 2**10:,.0f} MiB of the process'
 
 
 def model_report(cfg: Config, args: argparse.Namespace) -> str:

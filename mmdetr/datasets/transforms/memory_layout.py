@@ -7,8 +7,8 @@ import numpy as np
 def contiguous(img: np.ndarray) -> np.ndarray:
     """The image [h, w, c], copied if it is a view such as a crop or a mirror image."""
     if img.strides[1] < 0:
-        # numpy copies mirrored rows byte by byte, in the time of half a resize.
-        return cv2.flip(img[:, ::-1], 1)
+        # numpy copies mirrored rows byte by byte.
+        return cv2.flip(img[:, ::-1], 1).reshape(img.shape)  # a single channel loses its axis
     return np.ascontiguousarray(img)
 
 
