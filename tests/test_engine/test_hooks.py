@@ -4,6 +4,8 @@ import errno
 import json
 import multiprocessing
 import os
+import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -147,30 +149,47 @@ def test_unsupported_arguments_are_refused() -> None:
         CheckpointHook(max_keep_cpkts=3)
 
 
-def _train_quietly(config: Any) -> None:
-    DetectionRunner.from_cfg(config).train()
+class KillHook(Hook):
+    """The kernel kills this process a while after a chosen iteration of it.
+
+    The timer runs in the process itself: one of the parent's could come after the training's end.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, iterations: int, delay: float) -> None:
+        self.iterations, self.delay = iterations, delay
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        self.iterations -= 1
+        if self.iterations == 0:
+            signal.setitimer(signal.ITIMER_REAL, self.delay)  # SIGALRM has no handler: it kills
+
+
+def _train_until_killed(config: Any, iterations: int, delay: float) -> None:
+    runner = DetectionRunner.from_cfg(config)
+    runner.register_hook(KillHook(iterations, delay))
+    runner.train()
 
 
 def test_killed_at_random_and_resumed(tmp_path: Path) -> None:
-    """Kill -9 again and again; the run ends where one never killed ends."""
+    """Killed again and again without notice; the run ends where one never killed ends."""
     changes: dict = dict(
         by_epoch=False, train_cfg__max_iters=60, default_hooks__checkpoint__interval=1
     )
     expected = train(tmp_path / 'whole', **changes)
-    delay, kills = 0.15, 0
-    while True:
+    random_ = random.Random(0)
+    exits = []
+    while not exits or exits[-1] == -signal.SIGALRM:
         config = toy_config(tmp_path / 'killed', resume='auto', **changes)
-        child = FORK.Process(target=_train_quietly, args=(config,))
+        arguments = (config, random_.randrange(2, 8), random_.uniform(1e-4, 0.01))
+        child = FORK.Process(target=_train_until_killed, args=arguments)
         child.start()
-        child.join(delay)
-        if not child.is_alive():
-            break
-        child.kill()
         child.join()
-        kills += 1
-        delay += 0.037 if kills < 15 else 60  # a little later each time, so that it gets on
-    assert child.exitcode == 0
-    assert kills >= 3
+        exits.append(child.exitcode)
+        assert len(exits) < 60, 'the run does not get on'
+    assert exits[-1] == 0
+    assert len(exits) > 3
     content = load_file(tmp_path / 'killed' / 'iter_60.pth')['state_dict']
     assert all(torch.equal(content[k], v) for k, v in expected.model.state_dict().items())
     assert names(tmp_path / 'killed') == names(tmp_path / 'whole')
@@ -218,10 +237,12 @@ def test_history_costs_little_when_bounded() -> None:
 
     def cost(length: int) -> float:
         buffer = HistoryBuffer([0.0] * length, [1] * length, max_length=length)
-        start = time.perf_counter()
+        times = []
         for _ in range(20):
+            start = time.perf_counter()
             buffer.update(1.0)
-        return time.perf_counter() - start
+            times.append(time.perf_counter() - start)
+        return min(times)  # the others share the processor with somebody
 
     assert cost(500_000) > 10 * cost(10_000)
 
