@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -131,6 +131,12 @@ def train(variant: str, seed: int, epochs: int, work_dir: Path) -> Run:
     )
 
 
+def train_alone(*args: Any) -> Run:
+    """The same in a process of its own: mmengine keeps its singletons for the life of one."""
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as process:
+        return process.submit(train, *args).result()
+
+
 def finished(work_dir: Path, epochs: int) -> list[Run]:
     """Runs in the work directory that are of the config as it is now, each once."""
     path = work_dir / RUNS_FILE
@@ -150,11 +156,9 @@ def fill(work_dir: Path, todo: list[tuple[str, int]], epochs: int, jobs: int) ->
     work_dir.mkdir(parents=True, exist_ok=True)
     failed = 0
     os.environ['OMP_NUM_THREADS'] = '1'  # for the processes that are started from here
-    # A process per run: mmengine keeps its singletons for the life of a process.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context('spawn'), max_tasks_per_child=1)
-    with pool, open(work_dir / RUNS_FILE, 'a') as file:
+    with ThreadPoolExecutor(jobs) as pool, open(work_dir / RUNS_FILE, 'a') as file:
         futures = {
-            pool.submit(train, variant, seed, epochs, work_dir): f'{variant}, seed {seed}'
+            pool.submit(train_alone, variant, seed, epochs, work_dir): f'{variant}, seed {seed}'
             for variant, seed in todo
         }
         for number, future in enumerate(as_completed(futures), start=1):

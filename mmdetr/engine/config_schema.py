@@ -85,12 +85,21 @@ class MpCfg(TypedDict, total=False):
     opencv_num_threads: int
 
 
+class DistCfg(TypedDict, total=False):
+    """Of ``torch.distributed.init_process_group``, where a launcher does not settle it."""
+
+    backend: str | None
+    init_method: str
+    timeout: Positive | None
+    port: WholeNumber
+
+
 class EnvCfg(TypedDict, total=False):
     """Of ``Runner.setup_env``."""
 
     cudnn_benchmark: bool
     mp_cfg: MpCfg
-    dist_cfg: dict
+    dist_cfg: DistCfg
     resource_limit: Count
 
 
