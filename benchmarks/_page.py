@@ -6,12 +6,13 @@ from _common import command, machine
 
 
 def heading(title: str) -> str:
-    """Title, date, machine, versions and command line as Markdown."""
+    """Title, date, machine, threads, versions and command line as Markdown."""
     found = machine()
     versions = ', '.join(f'{name} {found[name]}' for name in ('torch', 'torchvision', 'mmengine'))
     return (
         f'# {title}\n\n{datetime.date.today().isoformat()}; {found["cpu"]}, {found["cores"]} '
-        f'cores, GPU: {found["gpu"]}; {found["system"]}, Python {found["python"]}, {versions}.\n\n'
+        f'cores, {found["threads"]} threads, GPU: {found["gpu"]}; {found["system"]}, '
+        f'Python {found["python"]}, {versions}.\n\n'
         f'```bash\n{command()}\n```\n'
     )
 

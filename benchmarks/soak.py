@@ -199,6 +199,8 @@ def watch(child: Any, progress: Any, interval: float) -> list[Memory]:
             memory.size.append(size)
         sizes = ', '.join(f'{each.size[-1]:.0f}' for each in (heap, *memories.values()))
         print(f'{seconds / 60:.1f} min, iteration {progress[1]:.0f}: {sizes} MiB', flush=True)
+    if child.exitcode != 0:
+        sys.exit(f'error: training ended with {child.exitcode}')
     main, *workers = memories.values()
     return [main, heap, *workers]
 
@@ -289,8 +291,6 @@ def main() -> None:
         child = spawn.Process(target=train, args=(Path(folder), progress, args.minutes * 60))
         child.start()
         memories = watch(child, progress, args.interval)
-    if child.exitcode != 0:
-        sys.exit(f'error: training ended with {child.exitcode}')
     text = page(memories, progress)
     print(text)
     args.out_dir.mkdir(parents=True, exist_ok=True)

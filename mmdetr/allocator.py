@@ -26,3 +26,16 @@ def keep_freed_memory() -> bool:
         return False
     largest = 2**31 - 1
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, largest))
+
+
+def return_freed_memory() -> bool:
+    """Give the system the pages of freed blocks that the C library keeps between those in use.
+
+    Returns:
+        Whether there were any; False without glibc.
+    """
+    try:
+        malloc_trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(malloc_trim(0))

@@ -28,6 +28,7 @@ from .config_types import check_config_types
 from .data_sampling import SkippingBatchSampler, seeded_dataloader_cfg
 from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
 from .hooks import (
+    HeapTrimHook,
     HistoryLimitHook,
     IterationSeedHook,
     NumClassCheckHook,
@@ -151,6 +152,7 @@ class DetectionRunner(Runner):
             PositionCheckHook,
             RankCheckHook,
             HistoryLimitHook,
+            HeapTrimHook,
         ):
             self.register_hook(hook())
 

@@ -1,6 +1,7 @@
 from .checkpoint_hook import CheckpointHook
 from .collapse_watch_hook import CollapseWatchHook
 from .dataset_check_hook import DatasetCheckHook
+from .heap_trim_hook import HeapTrimHook
 from .history_limit_hook import HistoryLimitHook
 from .iteration_seed_hook import IterationSeedHook
 from .non_finite_guard_hook import NonFiniteGuardHook
@@ -14,6 +15,7 @@ __all__ = [
     'CollapseWatchHook',
     'DatasetCheckHook',
     'DetVisualizationHook',
+    'HeapTrimHook',
     'HistoryLimitHook',
     'IterationSeedHook',
     'NonFiniteGuardHook',

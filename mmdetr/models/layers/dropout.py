@@ -46,11 +46,15 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
 
 def _draw_kept(x: Tensor, p: float) -> Tensor:
-    """bool mask of the shape of ``x``, False with probability ``p``."""
+    """Bytes in the shape of ``x``, 0 with probability ``p`` and otherwise 1.
+
+    Not bool, which torch multiplies with three times more slowly.
+    """
     count = x.numel()
     draws = torch.empty(-(-count // _PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
     bits = draws.view(torch.int16)[:count]
-    return (bits >= round(p * _VALUES) - _VALUES // 2).view(x.shape)
+    kept = bits >= round(p * _VALUES) - _VALUES // 2
+    return kept.view(torch.uint8).view(x.shape)
 
 
 class _Masked(torch.autograd.Function):
