@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmdetr.allocator import return_freed_memory
+from mmdetr.allocator import held_memory, return_freed_memory
 from mmdetr.engine.hooks import HeapTrimHook
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='about glibc')
@@ -32,36 +32,43 @@ print(before, kept, faults())
 """
 
 
-def resident() -> float:
-    """MiB of this process without mapped files."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith('RssAnon')) / 1024
-
-
-def leave_holes() -> list[torch.Tensor]:
-    """100 MiB of small tensors, between which others have been freed."""
-    blocks = [torch.ones(25_000) for _ in range(2000)]
+def leave_holes(mib: int) -> list[torch.Tensor]:
+    """So much memory in small tensors, of which every other one has been freed."""
+    blocks = [torch.ones(25_000) for _ in range(mib * 2**20 // 100_000)]
     return blocks[::2]
 
 
+def test_held_memory() -> None:
+    before = held_memory()
+    block = torch.ones(25 * 2**20)
+    assert held_memory() - before == pytest.approx(block.nbytes / 2**20, abs=5)
+
+
 def test_freed_memory_is_returned() -> None:
-    blocks = leave_holes()
-    before = resident()
+    blocks = leave_holes(200)
+    before = held_memory()
     assert return_freed_memory()
-    assert before - resident() > 80
+    assert before - held_memory() > 80
     assert all(block.sum() == 25_000 for block in blocks)
 
 
-def test_hook_returns_it_every_hundred_iterations() -> None:
-    blocks = leave_holes()
-    before = resident()
+def test_hook_returns_it_when_it_is_half_of_a_step() -> None:
     hook = HeapTrimHook()
-    for iteration in range(99):
-        hook.after_train_iter(SimpleNamespace(iter=iteration), iteration)
-    assert before - resident() < 20
-    hook.after_train_iter(SimpleNamespace(iter=99), 99)
-    assert before - resident() > 80
-    assert len(blocks) == 1000
+    runner = SimpleNamespace()
+    for iteration in range(3):  # the second shows what a step needs
+        hook.after_train_iter(runner, iteration)
+    needed = held_memory()
+    blocks = leave_holes(int(0.4 * needed))
+    hook.after_train_iter(runner, 3)
+    assert held_memory() > 1.35 * needed
+    blocks += leave_holes(int(0.3 * needed))
+    hook.after_train_iter(runner, 4)
+    assert 1.3 * needed < held_memory() < 1.4 * needed
+    hook.after_train_iter(runner, 5)  # the blocks are in use: they are needed now
+    blocks += leave_holes(int(0.4 * needed))
+    before = held_memory()
+    hook.after_train_iter(runner, 6)
+    assert held_memory() == pytest.approx(before, abs=5)
 
 
 @pytest.mark.parametrize('setting', [None, '33554432'])
