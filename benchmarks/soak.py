@@ -68,6 +68,9 @@ class ProgressHook(Hook):
         self._last = time.monotonic()
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            sys.exit('error: the watching process is gone')
         now = time.monotonic()
         self.progress[0] += min(now - self._last, 20)
         self.progress[1] = runner.iter + 1
