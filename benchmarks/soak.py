@@ -114,12 +114,19 @@ class Memory:
     seconds: list[float] = field(default_factory=list)
     size: list[float] = field(default_factory=list)
 
+    def peaks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Minutes of training, and the most that was held in each."""
+        minutes, place = np.unique(np.array(self.seconds) // 60, return_inverse=True)
+        return minutes, np.array(
+            [np.array(self.size)[place == i].max() for i in range(len(minutes))]
+        )
+
     def growth(self) -> tuple[float, float]:
-        """Slope of a line through the last two thirds in MiB per hour, and its rise in MiB."""
-        seconds, size = np.array(self.seconds), np.array(self.size)
-        late = seconds >= seconds[-1] / 3
-        slope = np.polyfit(seconds[late], size[late], 1)[0]
-        return slope * 3600, slope * np.ptp(seconds[late])
+        """Of the peaks' last two thirds: slope of their line in MiB per hour, its rise in MiB."""
+        minutes, size = self.peaks()
+        late = minutes >= minutes[-1] / 3
+        slope = np.polyfit(minutes[late], size[late], 1)[0]
+        return slope * 60, slope * np.ptp(minutes[late])
 
     def is_flat(self) -> bool:
         return self.growth()[1] <= max(TOLERATED_MIB, TOLERATED_SHARE * np.median(self.size))
@@ -244,20 +251,22 @@ def page(memories: list[Memory], progress: Any) -> str:
     minutes, iterations, epochs = progress[0] / 60, int(progress[1]), int(progress[2])
     rows = []
     for each in memories:
-        third, end = len(each.size) // 3, len(each.size)
-        parts = [slice(0, 3), slice(third, third + 3), slice(end - 3, end)]
-        sizes = [f'{np.median(each.size[part]):.0f}' for part in parts]
+        peaks = each.peaks()[1]
+        third = len(peaks) // 3
+        parts = (peaks[:1], peaks[third : third + 3], peaks[-3:])
+        sizes = [f'{np.median(part):.0f}' for part in parts]
         slope, rise = each.growth()
         verdict = 'flat' if each.is_flat() else '**grows**'
         rows.append([each.name, *sizes, f'{slope:+.1f}', f'{rise:+.1f}', verdict])
-    columns = ['process', 'start', 'one third', 'end', 'slope, MiB/h', 'rise, MiB', '']
+    columns = ['process', 'first minute', 'one third', 'end', 'slope, MiB/h', 'rise, MiB', '']
     return (
         heading('Memory over a long run')
         + f'\n{minutes:.0f} minutes of training: {iterations} iterations of batch 2 in {epochs} '
         'epochs, each with a checkpoint and a validation. MiB: of the main process all but mapped '
         'files, and the heap in use after each step; of workers what they do not share with it. '
         'What the main process holds beyond its heap in use waits in the C library for tensors of '
-        'other sizes. The slope is that of a line through the last two thirds, the rise what it '
+        'other sizes, until `HeapTrimHook` returns it. Each minute counts with the most that was '
+        'held in it. The slope is that of a line through the last two thirds, the rise what it '
         f'makes of them; flat is a rise of at most {TOLERATED_SHARE:.0%} or {TOLERATED_MIB:.0f} '
         'MiB.\n\n' + table(columns, rows) + '\n![memory over time](soak.png)\n'
     )

@@ -8,18 +8,19 @@ from mmengine.hooks import Hook
 from mmdetr.allocator import held_memory, return_freed_memory
 from mmdetr.registry import HOOKS
 
-_GROWTH = 1.5
+_GROWTH = 1.75
+_WEIGHT = 0.1  # of the newest in the average
 
 
 @HOOKS.register_module()
 class HeapTrimHook(Hook):
-    """Returns what the C library keeps of freed tensors, whenever it has become half of a step.
+    """Returns what the C library keeps of freed tensors, whenever it is three quarters of a step.
 
     A DETR trains on images of hundreds of sizes. On a CPU each batch's feature maps leave pieces of
     memory behind into which those of the next do not fit, and the process grows for hours although
     its tensors do not. Pages that are given back have to be cleared again, which makes the next
-    step slower by a tenth or two; so this waits until the process is half as large again as it was
-    after the largest step that followed a return. With images of one size that is never.
+    step slower by a tenth or two; so this waits until the process is 1.75 times as large as it was
+    on average after the step that followed a return. With images of one size that is never.
 
     On a GPU, whose allocator is another, and outside Linux the hook does nothing.
     """
@@ -35,5 +36,7 @@ class HeapTrimHook(Hook):
             return
         held = held_memory()
         if self._returned:
-            self._needed = max(self._needed, held)
+            # An average, as a maximum would creep upwards as long as sizes are drawn.
+            weight = _WEIGHT if self._needed else 1
+            self._needed += weight * (held - self._needed)
         self._returned = held > _GROWTH * self._needed and return_freed_memory()
