@@ -1,6 +1,7 @@
 """mmengine's Runner, made to resume exactly, read files safely and write them atomically."""
 
 import copy
+import os
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -94,6 +95,10 @@ class DetectionRunner(Runner):
 
     def setup_env(self, env_cfg: dict) -> None:
         """Also chooses the backend of torch.distributed where the config names none."""
+        if not torch.cuda.is_available():
+            # oneDNN keeps a thousand compiled operations, of every image size its own: strewn over
+            # the heap they let it grow with each new size. A step at one size is no slower for it.
+            os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')
         env_cfg = copy.deepcopy(dict(env_cfg))
         dist_cfg = env_cfg.setdefault('dist_cfg', {})
         dist_cfg['backend'] = choose_backend(dist_cfg.get('backend'))

@@ -180,6 +180,19 @@ def test_threads_are_left_alone(tmp_path: Path) -> None:
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.parametrize(('chosen', 'expected'), [(None, '64'), ('7', '7')])
+def test_compiled_operations_are_few(
+    tmp_path: Path, monkeypatch: Any, chosen: str | None, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    name = 'ONEDNN_PRIMITIVE_CACHE_CAPACITY'
+    monkeypatch.setenv(name, chosen or '')
+    if chosen is None:
+        monkeypatch.delenv(name)
+    build(tmp_path)
+    assert os.environ[name] == expected
+
+
 def test_backend(monkeypatch: Any) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert choose_backend(None) == choose_backend('nccl') == 'gloo'
