@@ -8,13 +8,13 @@ from mmengine.hooks import Hook
 from mmdetr.allocator import held_memory, return_freed_memory
 from mmdetr.registry import HOOKS
 
-_GROWTH = 1.75
+_GROWTH = 1.4
 _WEIGHT = 0.1  # of the newest in the average
 
 
 @HOOKS.register_module()
 class HeapTrimHook(Hook):
-    """Returns what the C library keeps of freed tensors, whenever it is three quarters of a step.
+    """Returns what the C library keeps of freed tensors, whenever it is two fifths of a step.
 
     A DETR trains on images of hundreds of sizes. On a CPU each batch's feature maps leave pieces of
     memory behind into which those of the next do not fit, and the process grows for hours although
