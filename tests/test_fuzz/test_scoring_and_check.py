@@ -47,8 +47,12 @@ def random_predictions(content: dict, seed: int) -> list[dict]:
 
 
 def reference(content: dict, samples: list[dict]) -> list[float]:
-    """pycocotools on the same objects, images and categories numbered from 1."""
-    number_of = {stated['id']: i for i, stated in enumerate(content['images'], 1)}
+    """pycocotools on the same objects, images and categories numbered from 1 by their ids.
+
+    Detections with the same score count in the order of their images.
+    """
+    ids = sorted((each['id'] for each in content['images']), key=lambda i: (isinstance(i, str), i))
+    number_of = {img_id: i for i, img_id in enumerate(ids, 1)}
     cat_ids = sorted(each['id'] for each in content['categories'])
     coco, results = COCO(), COCO()
     frame = dict(

@@ -108,6 +108,14 @@ def test_winograd_is_the_convolution(size, batch):
     torch.testing.assert_close(exact, expected, atol=1e-12, rtol=0)
 
 
+def test_winograd_is_an_operation_for_the_compiler():
+    layer = WinogradConv2d(nn.Conv2d(6, 10, 3, padding=1))
+    x = torch.randn(2, 6, 9, 14).contiguous(memory_format=torch.channels_last)
+    arguments = (x, layer.weight, layer.bias, layer.to_patch, layer.to_tile)
+    torch.library.opcheck(torch.ops.mmdetr.winograd_conv2d.default, arguments)
+    torch.testing.assert_close(torch.ops.mmdetr.winograd_conv2d(*arguments), layer(x))
+
+
 @pytest.mark.parametrize(
     'changed',
     [dict(stride=2), dict(padding=0), dict(dilation=2), dict(groups=2), dict(kernel_size=1)],

@@ -9,7 +9,7 @@ from mmdetr.allocator import held_memory, return_freed_memory
 from mmdetr.registry import HOOKS
 
 _GROWTH = 1.4
-_WEIGHT = 0.1  # of the newest in the average
+_NUM_AVERAGED = 50
 
 
 @HOOKS.register_module()
@@ -27,6 +27,7 @@ class HeapTrimHook(Hook):
 
     def __init__(self) -> None:
         self._needed = 0.0
+        self._num_measured = 0
         self._returned = False
 
     def after_train_iter(
@@ -37,6 +38,6 @@ class HeapTrimHook(Hook):
         held = held_memory()
         if self._returned:
             # An average, as a maximum would creep upwards as long as sizes are drawn.
-            weight = _WEIGHT if self._needed else 1
-            self._needed += weight * (held - self._needed)
+            self._num_measured = min(self._num_measured + 1, _NUM_AVERAGED)
+            self._needed += (held - self._needed) / self._num_measured
         self._returned = held > _GROWTH * self._needed and return_freed_memory()
