@@ -191,8 +191,12 @@ def test_loss_step_updates_weights(small_model):
 
 
 @pytest.mark.parametrize('depth', [18, 50])
-def test_activation_checkpointing_changes_no_number(depth):
+def test_activation_checkpointing_changes_no_number(depth, monkeypatch):
     """Same losses and gradients, dropout and all; only the memory differs."""
+    returns = []
+    monkeypatch.setattr(
+        'mmdetr.models.layers.checkpointing.return_freed_memory', lambda: returns.append(1)
+    )
     config = model_config(read_case('sine_post')[0])
     config['backbone'] |= dict(depth=depth, frozen_stages=1)
     config['bbox_head']['transformer']['dropout'] = 0.3
@@ -220,6 +224,10 @@ def test_activation_checkpointing_changes_no_number(depth):
     for plain, checkpointed in zip(gradients[False][0], gradients[True][0], strict=True):
         torch.testing.assert_close(checkpointed, plain, atol=1e-6, rtol=1e-5)
     assert gradients[True][1] < 0.6 * gradients[False][1]
+    # Stages of 4, 6 and 3 blocks, or of 2: the first block, and each three after it.
+    transformer = model.bbox_head.transformer
+    num_layers = len(transformer.encoder.layers) + len(transformer.decoder.layers)
+    assert len(returns) == {18: 2 + 2 + 2, 50: 2 + 3 + 2}[depth] + num_layers
 
 
 def test_activation_checkpointing_needs_fixed_statistics():

@@ -69,8 +69,9 @@ class ResNet(BaseModule):
         norm_frozen: Batch norm with fixed statistics and scale. False trains it, which a backbone
             without pretrained weights needs.
         out_indices: Stages to return, counted from 0; later stages are not built.
-        with_cp: Activation checkpointing: keep only the input of each trained block and compute the
-            rest again in the backward pass. Needs ``norm_frozen``: statistics would count twice.
+        with_cp: Activation checkpointing: keep only the inputs of a trained stage's first block and
+            of each three after it, and compute the rest again in the backward pass. Needs
+            ``norm_frozen``: statistics would count twice.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` with a path, a URL or
             ``torchvision://resnet50``. The file may hold a bare ResNet or any checkpoint whose
             ``backbone.`` part is one.
@@ -188,11 +189,26 @@ class ResNet(BaseModule):
             x = self.maxpool(conv_norm(self.conv1, self.bn1, x))
         for i, name in enumerate(self.stage_names):
             with torch.set_grad_enabled(records and i >= frozen):
-                for block in getattr(self, name):
-                    x = run(block, x, overwrite, checkpointing=self.with_cp)
+                for blocks in _segments(getattr(self, name)):
+                    x = run(_in_turn, blocks, x, overwrite, checkpointing=self.with_cp)
             if i in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
+
+
+def _segments(stage: nn.Sequential) -> list[list[nn.Module]]:
+    """Blocks whose activations come back together when checkpointing.
+
+    The first block works on the larger input and needs as much memory as three of the others.
+    """
+    first, *others = stage
+    return [[first], *(others[i : i + 3] for i in range(0, len(others), 3))]
+
+
+def _in_turn(blocks: Sequence[nn.Module], x: Tensor, overwrite: bool) -> Tensor:
+    for block in blocks:
+        x = block(x, overwrite)
+    return x
 
 
 def load_pretrained(backbone: ResNet, source: str) -> None:
