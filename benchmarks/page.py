@@ -70,26 +70,27 @@ def inference() -> Iterator[str]:
 
 
 def training_step() -> Iterator[str]:
-    result = load('training_step')
-    height, width = result['size']
-    yield f'## Training step, DETR-R50, float32, batch {result["batch"]}, {height} x {width}\n\n'
+    yield '## Training step, DETR-R50, float32\n\n'
     yield (
         'Losses, gradients, clipping, AdamW. Memory is the peak above that after importing the '
-        'libraries. "memory kept" calls `mmdetr.allocator.keep_freed_memory()` first.\n\n'
+        'libraries. "memory kept" calls `mmdetr.allocator.keep_freed_memory()` first.\n'
     )
-    others = list(next(iter(result['rows'].values()))['ratio_to'])
-    titles = [f'{what} {other}' for other in others for what in ('x', 'memory /')]
-    yield '| | seconds | MiB | ' + ' | '.join(titles) + ' |\n'
-    yield '|---' * (3 + len(titles)) + '|\n'
-    for name, row in result['rows'].items():
-        cells = [
-            cell
-            for other in others
-            for cell in (shown(row['ratio_to'][other]), f'{row["memory_to"][other]:.2f}')
-        ]
-        yield f'| {name} | {summary(row["seconds"])} | {row["peak_mib"]:.0f} | '
-        yield ' | '.join(cells) + ' |\n'
-    yield f'\n{origin(result)}\n'
+    for path in sorted(RESULTS.glob('training_step_*.json')):
+        result = load(path.stem)
+        height, width = result['size']
+        others = list(next(iter(result['rows'].values()))['ratio_to'])
+        titles = [f'{what} {other}' for other in others for what in ('x', 'memory /')]
+        yield f'\n| batch {result["batch"]}, {height} x {width} | seconds | MiB | '
+        yield ' | '.join(titles) + ' |\n' + '|---' * (3 + len(titles)) + '|\n'
+        for name, row in result['rows'].items():
+            cells = [
+                cell
+                for other in others
+                for cell in (shown(row['ratio_to'][other]), f'{row["memory_to"][other]:.2f}')
+            ]
+            yield f'| {name} | {summary(row["seconds"])} | {row["peak_mib"]:.0f} | '
+            yield ' | '.join(cells) + ' |\n'
+        yield f'\n{origin(result)}\n'
 
 
 def criterion() -> Iterator[str]:
@@ -186,7 +187,7 @@ def main() -> None:
         demo_bfloat16,
         growth,
     ):
-        if (RESULTS / f'{section.__name__}.json').is_file():
+        if any(RESULTS.glob(f'{section.__name__}*.json')):
             sections.append(''.join(section()))
         else:
             sections.append(f'## {section.__name__}\n\nNot measured.\n')

@@ -71,7 +71,7 @@ def main() -> None:
         )
         print(f'{name:32s} {summary(times):40s} {memory[name]:.0f} MiB  {against}', flush=True)
     write_result(
-        'training_step',
+        'training_step_{}x{}'.format(*args.size),
         dict(size=list(args.size), batch=args.batch, objects=args.objects, rows=rows),
     )
 
