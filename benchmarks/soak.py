@@ -115,11 +115,10 @@ class Memory:
     size: list[float] = field(default_factory=list)
 
     def peaks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Minutes of training, and the most that was held in each."""
-        minutes, place = np.unique(np.array(self.seconds) // 60, return_inverse=True)
-        return minutes, np.array(
-            [np.array(self.size)[place == i].max() for i in range(len(minutes))]
-        )
+        """Whole minutes of training, and the most that was held in each."""
+        minutes = np.array(self.seconds) // 60
+        whole = np.unique(minutes[minutes < self.seconds[-1] // 60])
+        return whole, np.array([np.array(self.size)[minutes == i].max() for i in whole])
 
     def growth(self) -> tuple[float, float]:
         """Of the peaks' last two thirds: slope of their line in MiB per hour, its rise in MiB."""
