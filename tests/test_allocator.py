@@ -69,7 +69,7 @@ def test_hook_returns_it_when_it_is_two_fifths_of_a_step() -> None:
     before = held_memory()
     hook.after_train_iter(runner, 6)
     assert held_memory() == pytest.approx(before, abs=5)
-    blocks += leave_holes(int(0.3 * needed))
+    blocks += leave_holes(int(0.5 * needed))
     before = held_memory()
     hook.after_train_iter(runner, 7)
     assert held_memory() < before - 0.1 * needed
