@@ -169,7 +169,6 @@ def growth() -> Iterator[str]:
 
 OTHERS = """## Other pages
 
-- [attempts.md](results/attempts.md): what was tried, and what limits what is left
 - [ablation_grid.md](results/ablation_grid.md): the paper's ablations on the demo
 - [soak.md](results/soak.md): memory over half an hour of training
 - [evaluation_batch_size.md](results/evaluation_batch_size.md): AP tested with and without padding

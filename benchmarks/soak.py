@@ -41,6 +41,7 @@ IMAGE_SIZES = ((480, 640), (640, 480), (427, 640), (375, 500), (500, 333))  # h,
 # that sees another image size every time.
 TOLERATED_SHARE = 0.02
 TOLERATED_MIB = 8.0
+SHORTEST = 5  # minutes; the workers for validation start after the first epoch
 
 
 @DATA_SAMPLERS.register_module()
@@ -295,6 +296,10 @@ def main() -> None:
     parser.add_argument('--interval', type=float, default=5, help='seconds between two samples')
     parser.add_argument('--out-dir', type=Path, default=RESULTS, help='folder of the page')
     args = parser.parse_args()
+    if args.minutes < SHORTEST:
+        parser.error(
+            f'--minutes must be {SHORTEST} or more: a slope needs some minutes of each process'
+        )
     spawn = multiprocessing.get_context('spawn')  # nothing of this process is in the other
     progress = spawn.Array('d', 4)  # seconds, iterations, epochs, heap in use
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 """Activation checkpointing: less memory in training for more time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -30,7 +30,7 @@ def _contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
 
 
 @contextmanager
-def _after_return() -> Any:
+def _after_return() -> Iterator[None]:
     if not torch.cuda.is_available():
         return_freed_memory()
     yield

@@ -102,8 +102,8 @@ def _conv2d(
     return out.permute(0, 3, 1, 2)
 
 
-# For torch.compile one operation: out of the parts it gains 1.5 % of the time, but takes a minute
-# to compile them, and that again for every size of image, as their shapes depend on each other.
+# For torch.compile one operation: the parts gain next to nothing, but take a minute to compile, and
+# that again for every size of image, as their shapes depend on each other.
 _operator = torch.library.custom_op(
     'mmdetr::winograd_conv2d',
     _conv2d,
