@@ -24,8 +24,9 @@ def optimize_for_inference(
         model: A detector with its weights, on the device where it is to run.
         dtype: ``'float32'``, ``'bfloat16'`` or ``'float16'`` (GPU), or the torch dtype.
         compile: Also compile the network with torch.compile. The first image waits for it, and so
-            does the second size of image; then sizes are free. Images below some 200 x 200 pixels
-            may wait again: torch computes small feature maps in another way.
+            does the first one of another width and of another height; then sizes are free. Images
+            below some 200 x 200 pixels may wait again: torch computes small feature maps in another
+            way.
 
     Returns:
         The same model, in eval mode.

@@ -3,19 +3,13 @@
 Legend: B images, C input and O output channels, H W size, T tiles of 4 x 4 results.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 # F(4x4, 3x3) of the source, for the interpolation points 0, 1, -1, 2, -2 and infinity.
-_INPUT = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
-)
 _KERNEL = (
     (1 / 4, 0, 0),
     (-1 / 6, -1 / 6, -1 / 6),
@@ -24,13 +18,8 @@ _KERNEL = (
     (1 / 24, -1 / 12, 1 / 6),
     (0, 0, 1),
 )
-_OUTPUT = (
-    (1, 1, 1, 1, 1, 0),
-    (0, 1, -1, 2, -2, 0),
-    (0, 1, 1, 4, 4, 0),
-    (0, 1, -1, 8, -8, 1),
-)
-_TILE, _PATCH = len(_OUTPUT), len(_INPUT)
+_PATCH, _TILE = 6, 4
+_ONE = _PATCH + 1  # product of the point 1 on both axes: a constant there is one in every result
 
 
 class WinogradConv2d(nn.Module):
@@ -49,8 +38,6 @@ class WinogradConv2d(nn.Module):
 
     weight: Tensor
     bias: Tensor | None
-    to_patch: Tensor
-    to_tile: Tensor
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -61,9 +48,6 @@ class WinogradConv2d(nn.Module):
         products = torch.einsum('ai,bj,ocij->abco', kernel, kernel, weight.double())
         self.register_buffer('weight', products.flatten(0, 1).to(weight.dtype).contiguous())
         self.register_buffer('bias', None if conv.bias is None else conv.bias.detach())
-        for name, matrix in dict(to_patch=_INPUT, to_tile=_OUTPUT).items():
-            both_axes = torch.kron(torch.tensor(matrix), torch.tensor(matrix))
-            self.register_buffer(name, both_axes.to(weight), persistent=False)
 
     @staticmethod
     def fits(conv: nn.Conv2d) -> bool:
@@ -79,42 +63,81 @@ class WinogradConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, O, H, W], both with channels last in memory."""
         compute = _operator if torch.compiler.is_compiling() else _conv2d
-        return compute(x, self.weight, self.bias, self.to_patch, self.to_tile)
+        return compute(x, self.weight, self.bias)
 
 
-def _conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, to_patch: Tensor, to_tile: Tensor
-) -> Tensor:
+def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     batch, channels, height, width = x.shape
+    out_channels = weight.shape[-1]
     rows, columns = -(-height // _TILE), -(-width // _TILE)
-    padding = (0, 0, 1, columns * _TILE - width + 1, 1, rows * _TILE - height + 1)
-    x = F.pad(x.permute(0, 2, 3, 1), padding)
-    patches = x.unfold(1, _PATCH, _TILE).unfold(2, _PATCH, _TILE)  # [B, rows, cols, C, 6, 6]
-    patches = patches.permute(4, 5, 0, 1, 2, 3).reshape(_PATCH**2, -1)
-    products = torch.bmm((to_patch @ patches).view(_PATCH**2, -1, channels), weight)  # [36, T, O]
-    tiles = (to_tile @ products.flatten(1)).view(
-        _TILE, _TILE, batch, rows, columns, products.shape[-1]
+    tiled = rows * _TILE, columns * _TILE
+    x = F.pad(
+        x.permute(0, 2, 3, 1), (0, 0, 1, tiled[1] - width + 1, 1, tiled[0] - height + 1)
+    )  # [B, H, W, C]
+    # One axis after the other, and whole maps at a time: a product with the matrix of both axes
+    # has three times the arithmetic and wants its patches copied together first.
+    lines = x.new_empty(_PATCH, batch, rows, x.shape[2], channels)
+    _transform_input([x[:, i : i + tiled[0] - 3 : _TILE] for i in range(_PATCH)], lines.unbind())
+    patches = x.new_empty(_PATCH, _PATCH, batch, rows, columns, channels)
+    _transform_input(
+        [lines[:, :, :, i : i + tiled[1] - 3 : _TILE] for i in range(_PATCH)], patches.unbind(1)
     )
-    out = tiles.permute(2, 3, 0, 4, 1, 5).reshape(batch, rows * _TILE, columns * _TILE, -1)
-    out = out[:, :height, :width].contiguous()
+    products = torch.bmm(patches.view(_PATCH**2, -1, channels), weight)  # [36, T, O]
     if bias is not None:
-        out += bias
-    return out.permute(0, 3, 1, 2)
+        products[_ONE] += bias
+    products = products.view(_PATCH, _PATCH, batch, rows, columns, out_channels)
+    lines = x.new_empty(_TILE, _PATCH, batch, rows, columns, out_channels)
+    _transform_output(products.unbind(), lines.unbind())
+    out = x.new_empty(batch, rows, _TILE, columns, _TILE, out_channels)
+    _transform_output(lines.unbind(1), out.permute(2, 4, 0, 1, 3, 5).unbind(1))
+    return out.view(batch, *tiled, -1)[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
 
-# For torch.compile one operation: the parts gain next to nothing, but take a minute to compile, and
-# that again for every size of image, as their shapes depend on each other.
+def _transform_input(x: Sequence[Tensor], out: Sequence[Tensor]) -> None:
+    """The source's B^T: polynomials with the values x at six places, at the six points.
+
+    Rows (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0) and (0, 4, 0, -5, 0, 1), with their common parts computed once.
+    """
+    odd = out[5]  # free until the end
+    torch.sub(x[4], x[2], alpha=4, out=out[1])
+    torch.sub(x[3], x[1], alpha=4, out=odd)
+    torch.sub(out[1], odd, out=out[2])
+    out[1].add_(odd)
+    torch.sub(x[4], x[2], out=out[3])
+    torch.sub(x[3], x[1], out=odd)
+    torch.sub(out[3], odd, alpha=2, out=out[4])
+    out[3].add_(odd, alpha=2)
+    torch.sub(x[4], x[2], alpha=5, out=out[0]).add_(x[0], alpha=4)
+    torch.sub(x[5], x[3], alpha=5, out=out[5]).add_(x[1], alpha=4)
+
+
+def _transform_output(x: Sequence[Tensor], out: Sequence[Tensor]) -> None:
+    """The source's A^T, from six points to four results; overwrites ``x``.
+
+    Rows (1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0) and (0, 1, -1, 8, -8, 1).
+    """
+    even = x[3].add_(x[4])
+    odd = x[4].mul_(-2).add_(even)
+    torch.add(x[1], x[2], out=out[0])
+    torch.sub(x[1], x[2], out=out[1])
+    torch.add(out[0], even, alpha=4, out=out[2])
+    out[0].add_(even).add_(x[0])
+    torch.add(out[1], odd, alpha=8, out=out[3]).add_(x[5])
+    out[1].add_(odd, alpha=2)
+
+
+# For torch.compile one operation: the parts would be compiled for minutes, and that again for every
+# size of image, as their shapes depend on each other.
 _operator = torch.library.custom_op(
     'mmdetr::winograd_conv2d',
     _conv2d,
     mutates_args=(),
-    schema='(Tensor x, Tensor weight, Tensor? bias, Tensor to_patch, Tensor to_tile) -> Tensor',
+    schema='(Tensor x, Tensor weight, Tensor? bias) -> Tensor',
 )
 
 
 @_operator.register_fake
-def _shape(
-    x: Tensor, weight: Tensor, bias: Tensor | None, to_patch: Tensor, to_tile: Tensor
-) -> Tensor:
+def _shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     batch, _, height, width = x.shape
     return x.new_empty(batch, height, width, weight.shape[-1]).permute(0, 3, 1, 2)
