@@ -10,6 +10,7 @@ from mmdetr.models.layers import attention
 from mmdetr.models.layers.attention import MultiheadAttention
 from mmdetr.models.layers.conv_norm import conv_norm, fold
 from mmdetr.models.layers.dropout import Dropout, dropout
+from mmdetr.models.layers.linear import linear
 from mmdetr.models.layers.winograd import WinogradConv2d
 
 
@@ -92,6 +93,22 @@ def test_attention_with_dropout_is_torchs(mask, monkeypatch):
     assert [entry[1:] for entry in seen] == [(0.25, True)]
     torch.testing.assert_close(output, expected)
     torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('bias', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_linear_is_torchs_and_follows_hooks(relu, bias, dtype):
+    torch.manual_seed(0)
+    layer = nn.Linear(24, 40, bias=bias).to(dtype)
+    x = torch.randn(2, 7, 24, dtype=dtype)
+    expected = F.linear(x, layer.weight, layer.bias)
+    expected = F.relu(expected) if relu else expected
+    torch.testing.assert_close(linear(layer, x, relu), expected)  # with gradients
+    with torch.no_grad():
+        torch.testing.assert_close(linear(layer, x, relu), expected)
+        layer.register_forward_hook(lambda module, inputs, output: output * 0 + 3)
+        assert (linear(layer, x, relu) == 3).all()
 
 
 @pytest.mark.parametrize('size', [(1, 1), (4, 4), (5, 7), (13, 30)])

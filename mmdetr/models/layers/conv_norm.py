@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
+from .onednn import has_fused_kernels
 from .winograd import WinogradConv2d
 
 
@@ -40,7 +41,7 @@ def conv_norm(
     """
     if isinstance(conv, nn.Conv2d) and has_fixed_statistics(norm):
         weight, bias = folded(conv, norm)
-        if _has_fused_kernel(x):
+        if has_fused_kernels(x):
             return _fused(conv, weight, bias, x, shortcut, relu, overwrite)
         x = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
     else:
@@ -86,19 +87,6 @@ def fold(owner: nn.Module, conv_name: str, norm_name: str, winograd: bool = Fals
     setattr(owner, norm_name, nn.Identity())
     if winograd and WinogradConv2d.fits(conv):
         setattr(owner, conv_name, WinogradConv2d(conv))
-
-
-def _has_fused_kernel(x: Tensor) -> bool:
-    """Whether oneDNN's kernel that adds and rectifies serves: on a CPU, without gradients."""
-    if torch.compiler.is_compiling():  # the compiler fuses by itself
-        return False
-    return (
-        x.device.type == 'cpu'
-        and x.dtype in (torch.float32, torch.bfloat16)
-        and torch.backends.mkldnn.is_available()
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled('cpu')
-    )
 
 
 def _fused(

@@ -6,10 +6,10 @@ Legend: B images, S pixels of the feature map, N queries, D channels.
 from collections.abc import Callable
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .attention import MultiheadAttention
 from .dropout import Dropout
+from .linear import linear
 
 
 class _TransformerLayer(nn.Module):
@@ -31,7 +31,7 @@ class _TransformerLayer(nn.Module):
             self.linear2 = nn.Linear(feedforward_channels, embed_dims)
 
     def _feedforward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(F.relu(self.linear1(x))))
+        return linear(self.linear2, self.dropout(linear(self.linear1, x, relu=True)))
 
     def _residual(
         self, x: Tensor, norm: nn.LayerNorm, sublayer: Callable[[Tensor], Tensor]
