@@ -19,8 +19,8 @@ class HeapTrimHook(Hook):
     A DETR trains on images of hundreds of sizes. On a CPU each batch's feature maps leave pieces of
     memory behind into which those of the next do not fit, and the process grows for hours although
     its tensors do not. Pages that are given back have to be cleared again, which makes the next
-    step slower by a tenth or two; so this waits until the process is 1.75 times as large as it was
-    on average after the step that followed a return. With images of one size that is never.
+    step slower by a tenth or two; so this waits until the process is 1.4 times as large as it was
+    on average after the steps that followed a return. With images of one size that is never.
 
     On a GPU, whose allocator is another, and outside Linux the hook does nothing.
     """
