@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models import resnet as torchvision_resnet
 from torchvision.ops import FrozenBatchNorm2d
 
+from mmdetr.models.backbones.resnet import BLOCKS, ResNet
 from mmdetr.models.layers import attention
 from mmdetr.models.layers.attention import MultiheadAttention
 from mmdetr.models.layers.conv_norm import conv_norm, fold
@@ -198,3 +200,43 @@ def test_fold_for_good(winograd):
     with torch.no_grad():
         output = conv_norm(owner[0], owner[1], x)
     torch.testing.assert_close(output, expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+@pytest.mark.parametrize('watched', [False, True])
+@pytest.mark.parametrize('depth', [18, 50])
+def test_gradients_of_the_backbone_are_torchvisions(depth, watched, with_cp):
+    """Rectified where they lie, but for those that somebody else holds, too."""
+    torch.manual_seed(0)
+    ours = ResNet(depth, frozen_stages=-1, out_indices=(1, 3), with_cp=with_cp).double()
+    block, layers = (
+        {18: torchvision_resnet.BasicBlock, 50: torchvision_resnet.Bottleneck}[depth],
+        list(BLOCKS[depth][1]),
+    )
+    theirs = torchvision_resnet.ResNet(block, layers, norm_layer=FrozenBatchNorm2d).double()
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    seen = []
+    if watched:
+        ours.layer3[0].register_full_backward_hook(lambda *args: seen.append(args[2][0]))
+    image = torch.rand(2, 3, 40, 56, dtype=torch.float64)
+
+    def their_maps():
+        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(image))))
+        second = theirs.layer2(theirs.layer1(x))
+        return second, theirs.layer4(theirs.layer3(second))
+
+    shapes = [each.shape for each in their_maps()]
+    leaves = [torch.zeros(shape, dtype=image.dtype, requires_grad=True) for shape in shapes]
+    weights = [torch.randn(shape, dtype=image.dtype) for shape in shapes]
+    for compute in (lambda: ours(image), their_maps):
+        # The gradient of a sum is one tensor for both of its terms; that of the second goes on
+        # last, as it was computed first.
+        terms = [leaf * 1 for leaf in leaves]
+        pairs = zip(compute(), terms, weights, strict=True)
+        sum(((each + term) * weight).sum() for each, term, weight in pairs).backward()
+    for leaf, weight in zip(leaves, weights, strict=True):
+        assert torch.equal(leaf.grad, 2 * weight)
+    expected = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name].grad)
+    assert len(seen) == watched

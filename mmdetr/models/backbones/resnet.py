@@ -26,24 +26,32 @@ def project(downsample: Any, x: Tensor) -> Tensor:
 class BasicBlock(torchvision_resnet.BasicBlock):
     """torchvision's block of two 3x3 convolutions, with ``conv_norm``."""
 
-    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """[B, C, H, W] -> [B, O, h, w], where ``overwrite`` allows in the memory of ``x``."""
+    def forward(self, x: Tensor, overwrite: bool = False, inner: bool = False) -> Tensor:
+        """[B, C, H, W] -> [B, O, h, w].
+
+        ``overwrite`` allows in the memory of ``x``, as no hook looks; ``inner`` says that the next
+        block alone takes the result.
+        """
         shortcut = project(self.downsample, x)
-        x = conv_norm(self.conv1, self.bn1, x)
+        x = conv_norm(self.conv1, self.bn1, x, inner=overwrite)
         owned = overwrite or self.downsample is not None
-        return conv_norm(self.conv2, self.bn2, x, shortcut, overwrite=owned)
+        return conv_norm(self.conv2, self.bn2, x, shortcut, overwrite=owned, inner=inner)
 
 
 class Bottleneck(torchvision_resnet.Bottleneck):
     """torchvision's block of 1x1, 3x3 and 1x1 convolutions, with ``conv_norm``."""
 
-    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """[B, C, H, W] -> [B, O, h, w], where ``overwrite`` allows in the memory of ``x``."""
+    def forward(self, x: Tensor, overwrite: bool = False, inner: bool = False) -> Tensor:
+        """[B, C, H, W] -> [B, O, h, w].
+
+        ``overwrite`` allows in the memory of ``x``, as no hook looks; ``inner`` says that the next
+        block alone takes the result.
+        """
         shortcut = project(self.downsample, x)
-        x = conv_norm(self.conv1, self.bn1, x)
-        x = conv_norm(self.conv2, self.bn2, x)
+        x = conv_norm(self.conv1, self.bn1, x, inner=overwrite)
+        x = conv_norm(self.conv2, self.bn2, x, inner=overwrite)
         owned = overwrite or self.downsample is not None
-        return conv_norm(self.conv3, self.bn3, x, shortcut, overwrite=owned)
+        return conv_norm(self.conv3, self.bn3, x, shortcut, overwrite=owned, inner=inner)
 
 
 _WINOGRAD_CHANNELS = 128
@@ -183,14 +191,15 @@ class ResNet(BaseModule):
         records = torch.is_grad_enabled()
         frozen = self.frozen_stages if records and not x.requires_grad else -1
         # Blocks may write over the output of the block before, unless a hook may have kept it.
-        overwrite = not any(m._forward_hooks or m._forward_pre_hooks for m in self.modules())
+        overwrite = not any(_has_hooks(module) for module in self.modules())
         outputs = []
         with torch.set_grad_enabled(records and frozen < 0):
             x = self.maxpool(conv_norm(self.conv1, self.bn1, x))
         for i, name in enumerate(self.stage_names):
             with torch.set_grad_enabled(records and i >= frozen):
+                shown = getattr(self, name)[-1] if i in self.out_indices else None
                 for blocks in _segments(getattr(self, name)):
-                    x = run(_in_turn, blocks, x, overwrite, checkpointing=self.with_cp)
+                    x = run(_in_turn, blocks, x, overwrite, shown, checkpointing=self.with_cp)
             if i in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
@@ -205,10 +214,24 @@ def _segments(stage: nn.Sequential) -> list[list[nn.Module]]:
     return [[first], *(others[i : i + 3] for i in range(0, len(others), 3))]
 
 
-def _in_turn(blocks: Sequence[nn.Module], x: Tensor, overwrite: bool) -> Tensor:
+def _in_turn(
+    blocks: Sequence[nn.Module], x: Tensor, overwrite: bool, shown: nn.Module | None
+) -> Tensor:
+    """The blocks one after the other; the result of ``shown`` leaves the backbone."""
     for block in blocks:
-        x = block(x, overwrite)
+        x = block(x, overwrite, inner=overwrite and block is not shown)
     return x
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return any(
+        (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
+    )
 
 
 def load_pretrained(backbone: ResNet, source: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -21,6 +22,7 @@ def conv_norm(
     shortcut: Tensor | None = None,
     relu: bool = True,
     overwrite: bool = False,
+    inner: bool = False,
 ) -> Tensor:
     """Convolve, normalise, add a shortcut and rectify.
 
@@ -35,6 +37,9 @@ def conv_norm(
         relu: Whether the result is rectified.
         overwrite: Whether the memory of the shortcut may take the result: nobody else, no forward
             hook either, looks at it again.
+        inner: Whether the result goes into convolutions and a shortcut, nowhere else, and no hook
+            looks: the gradient which comes back is nobody else's then, and is rectified where it
+            lies. It cannot be differentiated again.
 
     Returns:
         [B, O, h, w]
@@ -50,7 +55,29 @@ def conv_norm(
     # this large costs more than the sum.
     if shortcut is not None:
         x += shortcut
-    return x.relu_() if relu else x
+    if not relu:
+        return x
+    if inner and x.requires_grad and not torch.compiler.is_compiling():
+        return _InnerReLU.apply(x)
+    return x.relu_()
+
+
+class _InnerReLU(torch.autograd.Function):
+    """ReLU in place, in the backward pass too: fresh memory for maps this large takes its time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x.relu_())
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (output,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward.grad_input(
+            gradient, output, 0, grad_input=gradient
+        )
 
 
 def has_fixed_statistics(norm: nn.Module) -> bool:
