@@ -209,10 +209,8 @@ def test_gradients_of_the_backbone_are_torchvisions(depth, watched, with_cp):
     """Rectified where they lie, but for those that somebody else holds, too."""
     torch.manual_seed(0)
     ours = ResNet(depth, frozen_stages=-1, out_indices=(1, 3), with_cp=with_cp).double()
-    block, layers = (
-        {18: torchvision_resnet.BasicBlock, 50: torchvision_resnet.Bottleneck}[depth],
-        list(BLOCKS[depth][1]),
-    )
+    block = {18: torchvision_resnet.BasicBlock, 50: torchvision_resnet.Bottleneck}[depth]
+    layers = list(BLOCKS[depth][1])
     theirs = torchvision_resnet.ResNet(block, layers, norm_layer=FrozenBatchNorm2d).double()
     theirs.load_state_dict(ours.state_dict(), strict=False)
     seen = []
