@@ -68,6 +68,9 @@ BLOCKS = {
 class ResNet(BaseModule):
     """ResNet feature extractor.
 
+    Its gradients cannot be differentiated again, as their memory is used for other gradients;
+    unless a hook on a module looks, which costs some time and memory.
+
     Args:
         depth: 18, 34, 50 or 101.
         dilation: DC5: the last stage keeps its input's resolution (stride 16) and dilates its

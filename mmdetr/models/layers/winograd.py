@@ -75,7 +75,7 @@ def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x.permute(0, 2, 3, 1), (0, 0, 1, tiled[1] - width + 1, 1, tiled[0] - height + 1)
     )  # [B, H, W, C]
     # One axis after the other, and whole maps at a time: a product with the matrix of both axes
-    # has three times the arithmetic and wants its patches copied together first.
+    # has ten times the arithmetic and wants its patches copied together first.
     lines = x.new_empty(_PATCH, batch, rows, x.shape[2], channels)
     _transform_input([x[:, i : i + tiled[0] - 3 : _TILE] for i in range(_PATCH)], lines.unbind())
     patches = x.new_empty(_PATCH, _PATCH, batch, rows, columns, channels)
