@@ -1,7 +1,22 @@
 """Shared fixtures."""
 
+import platform
+
 import pytest
+import torch
 from mmengine.registry import init_default_scope
+
+
+def pytest_report_header() -> str:
+    """Say which kind of CPU the suite runs on: kernels and their rounding depend on it."""
+    bfloat16 = torch.backends.mkldnn.is_available() and (
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    return (
+        f'cpu: {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, '
+        f'oneDNN bfloat16 {"yes" if bfloat16 else "no"}, {torch.get_num_threads()} threads; '
+        f'torch {torch.__version__}, GPU {"yes" if torch.cuda.is_available() else "no"}'
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -1,17 +1,28 @@
-"""Where oneDNN's kernels that do more than one operation at a time can be called."""
+"""When oneDNN's fused kernels can be called."""
 
 import torch
 from torch import Tensor
 
 
 def has_fused_kernels(x: Tensor) -> bool:
-    """Whether they serve for ``x``: on a CPU, without gradients."""
+    """Whether oneDNN's fused kernels take ``x``: on a CPU, without gradients.
+
+    torch's public operations fall back where a CPU lacks the instructions for bfloat16 (AVX-512
+    or AVX-NE-CONVERT); these kernels raise instead.
+    """
     if torch.compiler.is_compiling():  # the compiler fuses by itself
         return False
     return (
         x.device.type == 'cpu'
-        and x.dtype in (torch.float32, torch.bfloat16)
         and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+        and _takes(x.dtype)
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled('cpu')
     )
+
+
+def _takes(dtype: torch.dtype) -> bool:
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
