@@ -326,7 +326,7 @@ def _train_ours(
     path: str, inputs: Tensor, targets: list, keep_memory: bool = False, **options: Any
 ) -> tuple[nn.Module, Callable[[], Tensor]]:
     if keep_memory:
-        from mmdetr.allocator import keep_freed_memory
+        from mmdetr.utils.memory import keep_freed_memory
 
         assert keep_freed_memory()
     model = ours(path, train=True, **options)

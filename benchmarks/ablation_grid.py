@@ -19,8 +19,8 @@ from typing import Any
 from _ablation_report import BASELINE, Run, page, plot
 from mmengine.config import Config
 
+from mmdetr.config.options import apply_cfg_options
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import apply_cfg_options
 
 DEMO = Path(__file__).parents[1] / 'configs' / 'detr_tiny_1xb32-12e_shapes.py'
 RESULTS = Path(__file__).parent / 'results'

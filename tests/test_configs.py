@@ -14,7 +14,7 @@ from mmengine.registry import Registry, init_default_scope
 from mmengine.structures import InstanceData
 
 import mmdetr.registry
-from mmdetr.engine.config_options import check_settings
+from mmdetr.config.options import check_settings
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample
 

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
+from mmdetr.config.options import CfgOptions, read_config
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import CfgOptions, read_config
 
 
 def parse_args() -> argparse.Namespace:

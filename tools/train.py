@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mmdetr.config.options import CfgOptions, read_config
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import CfgOptions, read_config
 
 
 def parse_args() -> argparse.Namespace:

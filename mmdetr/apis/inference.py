@@ -13,8 +13,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 
 from mmdetr.checkpoint import CheckpointError, load_checkpoint
-from mmdetr.engine.config_options import apply_cfg_options
-from mmdetr.engine.config_types import check_config_types
+from mmdetr.config.check import check_config_types
+from mmdetr.config.options import apply_cfg_options
 from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
 from mmdetr.structures import DetDataSample
 

@@ -3,7 +3,7 @@
 import torch
 from mmengine.model import BaseModel
 
-from mmdetr.allocator import keep_freed_memory
+from mmdetr.utils.memory import keep_freed_memory
 
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -15,8 +15,8 @@ def optimize_for_inference(
 
     Batch norms become part of the convolutions, whose weights lie channels last. On a CPU in
     float32, wide 3x3 convolutions take Winograd's form and the process keeps freed memory
-    (:func:`mmdetr.allocator.keep_freed_memory`). Weights move to ``dtype``; images are normalised
-    in float32 and scores and boxes come out in float32 as before.
+    (:func:`mmdetr.utils.memory.keep_freed_memory`). Weights move to ``dtype``; images are
+    normalised in float32 and scores and boxes come out in float32 as before.
 
     The state dict no longer fits the model's checkpoints: load first.
 

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_ROWS_BY_ID
+
 from .class_head import Names, coco_names, dataset_meta
-from .coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_ROWS_BY_ID
 from .io import CheckpointError, atomic_write, save_file
 from .key_maps import StateDict, from_mmdetr
 from .source import Source

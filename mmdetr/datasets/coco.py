@@ -7,9 +7,9 @@ from typing import Any, TypedDict
 import numpy as np
 from mmengine.logging import print_log
 
+from mmdetr.datasets.coco_json import CocoJson, read_coco_json
 from mmdetr.registry import DATASETS
-from mmdetr.structures.arguments import check_at_least
-from mmdetr.structures.coco_json import CocoJson, read_coco_json
+from mmdetr.utils.arguments import check_at_least
 
 from .base import DetDataset
 from .transforms import UnreadableImageError

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from mmdetr.registry import DATASETS
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 from .base import DetDataset
 

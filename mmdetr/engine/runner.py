@@ -23,9 +23,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdetr.checkpoint import CheckpointError, Source, load_source, save_file
+from mmdetr.config.check import check_config_types
 from mmdetr.registry import RUNNERS
 
-from .config_types import check_config_types
 from .data_sampling import SkippingBatchSampler, seeded_dataloader_cfg
 from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
 from .hooks import (
@@ -37,7 +37,7 @@ from .hooks import (
     RankCheckHook,
 )
 from .loops import ResumableEpochLoop, ResumableIterLoop
-from .start import (
+from .resume.start import (
     StartingPoint,
     check_complete,
     drop_needless_pretraining,
@@ -45,7 +45,7 @@ from .start import (
     read_training,
     read_weights,
 )
-from .training_state import (
+from .resume.state import (
     ValidationHistory,
     pending_gradients,
     plain,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.logging import print_log
 
-from mmdetr.structures.coco_json import CocoJson, read_coco_json
+from mmdetr.datasets.coco_json import CocoJson, read_coco_json
 
 LARGEST_AREA = 1e10  # of the COCO evaluation's ranges
 IDS_SHOWN = 10
@@ -100,7 +100,7 @@ def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is broken, see :func:`~mmdetr.structures.coco_json.read_coco_json`.
+        ValueError: The file is broken, see :func:`~mmdetr.datasets.coco_json.read_coco_json`.
     """
     coco = read_coco_json(path, need_annotations=with_objects, need_files=False)
     img_ids = [image['id'] for image in coco.images]

@@ -11,7 +11,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from mmdetr.registry import MODELS
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 
 @MODELS.register_module()

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 
 from mmdetr.checkpoint import CheckpointError, convert, load_file, read_source
-from mmdetr.checkpoint.coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES
-from tests.reference import facebook_state_dict, our_name, read_case
+from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES
+from tests.helpers.reference import facebook_state_dict, our_name, read_case
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
 HEAD = 'bbox_head.cls_branch'

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from mmdetr.checkpoint import convert, load_checkpoint, read_source
-from mmdetr.checkpoint.coco_classes import COCO_CATEGORY_IDS
+from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS
 from mmdetr.registry import MODELS
-from tests.reference import facebook_state_dict, model_config, read_case
+from tests.helpers.reference import facebook_state_dict, model_config, read_case
 
 transformers = pytest.importorskip('transformers')
 pytest.importorskip('safetensors')

@@ -6,9 +6,8 @@ import torch
 
 from mmdetr.checkpoint import CheckpointError, from_mmdetr, read_source, recognise, to_mmdetr
 from mmdetr.registry import MODELS
-from tests.reference import CASES, facebook_state_dict, model_config, our_name, read_case
-
-from .layouts import mask_head_names, names
+from tests.helpers.layouts import mask_head_names, names
+from tests.helpers.reference import CASES, facebook_state_dict, model_config, our_name, read_case
 
 FOREIGN = (
     'mmdetection',

@@ -12,9 +12,8 @@ from torch import nn
 
 from mmdetr.checkpoint import CheckpointError, Source, load_checkpoint, load_source
 from mmdetr.registry import MODELS
-from tests.reference import batch, facebook_state_dict, model_config, our_name, read_case
-
-from .layouts import mask_head_names, names
+from tests.helpers.layouts import mask_head_names, names
+from tests.helpers.reference import batch, facebook_state_dict, model_config, our_name, read_case
 
 HEAD = 'bbox_head.cls_branch'
 CATEGORY_IDS = [

@@ -13,8 +13,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmdetr.checkpoint import convert, read_source
-from mmdetr.checkpoint.coco_classes import COCO_CATEGORY_IDS, COCO_NAMES
-from tests.reference import build_model, facebook_state_dict, model_config, read_case
+from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_NAMES
+from tests.helpers.reference import build_model, facebook_state_dict, model_config, read_case
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'test.py'
 MEAN = np.array([0.485, 0.456, 0.406])

@@ -10,8 +10,7 @@ from mmdetr.datasets import CocoDataset, coco
 from mmdetr.datasets.coco import clean_bboxes
 from mmdetr.datasets.transforms import Resize, UnreadableImageError
 from mmdetr.registry import DATASETS
-
-from .coco_files import annotation, image, write_coco, write_images
+from tests.helpers.coco_files import annotation, image, write_coco, write_images
 
 BCCD = Path(__file__).parents[3] / 'shared' / 'data' / 'bccd'
 PIPELINE = [

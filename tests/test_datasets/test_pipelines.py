@@ -16,8 +16,7 @@ from torchvision.transforms import functional
 
 from mmdetr.datasets.transforms.resize import short_side_size
 from mmdetr.registry import METRICS, TRANSFORMS
-
-from .coco_files import annotation, image, write_coco, write_images
+from tests.helpers.coco_files import annotation, image, write_coco, write_images
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]

@@ -13,8 +13,7 @@ from PIL import Image
 
 from mmdetr.datasets import CocoDataset, SameSizeBatchSampler, ShapesDataset
 from mmdetr.registry import MODELS
-
-from .coco_files import image, write_coco, write_images
+from tests.helpers.coco_files import image, write_coco, write_images
 
 SIZES = [(64, 48), (48, 64), (64, 48), (50, 50), (128, 96), (48, 64), (64, 48), (31, 90), (48, 64)]
 ORIENTATION = 0x0112

@@ -14,8 +14,7 @@ from mmdetr.engine import DetectionRunner
 from mmdetr.engine.hooks import CollapseWatchHook
 from mmdetr.engine.hooks.collapse_watch_hook import WATCHED, collapses, summarise
 from mmdetr.registry import HOOKS
-
-from .toy import ToyModel, toy_config
+from tests.helpers.toy import ToyModel, toy_config
 
 ROOT = Path(__file__).parents[2]
 HEALTHY = dict(zip(WATCHED, (0.07, 0.2, 0.8, 7.0, 6.0), strict=True))

@@ -22,8 +22,7 @@ from mmdetr.engine.data_sampling import (
     position_dataloader,
     seeded_dataloader_cfg,
 )
-
-from .toy import CLASSES, ToyDataset
+from tests.helpers.toy import CLASSES, ToyDataset
 
 
 def build(seed: int = 0, sampler: str | dict = 'DefaultSampler', **changes: Any) -> DataLoader:

@@ -8,10 +8,10 @@ import torch
 
 from mmdetr.checkpoint import load_file
 from mmdetr.engine import DetectionRunner
+from tests.helpers.ranks import run_ranks
+from tests.helpers.toy import toy_config, weights
 
-from .ranks import run_ranks
 from .test_resume import Interrupt, InterruptedRunError
-from .toy import toy_config, weights
 
 
 def _train(rank: int, config: Any, launcher: str, interrupt: int | None) -> None:

@@ -18,9 +18,8 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmdetr.checkpoint import load_file
 from mmdetr.engine import DetectionRunner
 from mmdetr.engine.hooks import CheckpointHook, HistoryLimitHook
-from mmdetr.engine.training_state import ValidationHistory
-
-from .toy import CLASSES, toy_config, weights
+from mmdetr.engine.resume.state import ValidationHistory
+from tests.helpers.toy import CLASSES, toy_config, weights
 
 FORK = multiprocessing.get_context('fork')
 

@@ -11,9 +11,8 @@ from mmengine.hooks import Hook
 
 from mmdetr.engine import DetectionRunner
 from mmdetr.engine.distributed import LostRankError
-
-from .ranks import start_ranks
-from .toy import toy_config
+from tests.helpers.ranks import start_ranks
+from tests.helpers.toy import toy_config
 
 EXPLAINED, FAILED = 7, 1  # exit codes
 

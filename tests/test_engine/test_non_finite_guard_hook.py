@@ -18,9 +18,9 @@ from mmdetr.engine import DetectionRunner
 from mmdetr.engine.hooks import NonFiniteGuardHook
 from mmdetr.registry import HOOKS
 from mmdetr.structures import DetDataSample
+from tests.helpers.toy import ToyDataset, ToyModel, toy_config, weights
 
 from .test_distributed import train_on_two
-from .toy import ToyDataset, ToyModel, toy_config, weights
 
 ROOT = Path(__file__).parents[2]
 BAD = 7  # the iteration with the trouble: the second of the second epoch

@@ -11,8 +11,7 @@ from mmengine.runner import Runner
 
 from mmdetr.checkpoint import CheckpointError
 from mmdetr.engine import DetectionRunner
-
-from .toy import toy_config, weights
+from tests.helpers.toy import toy_config, weights
 
 
 class InterruptedRunError(Exception):

@@ -14,8 +14,7 @@ from mmdetr.checkpoint import CheckpointError, load_file
 from mmdetr.engine import DetectionRunner
 from mmdetr.engine.distributed import choose_backend, init_cpu_process_group
 from mmdetr.engine.loops import ResumableEpochLoop, ResumableIterLoop
-
-from .toy import ToyModel, toy_config, weights
+from tests.helpers.toy import ToyModel, toy_config, weights
 
 
 def build(work_dir: Path, **changes: Any) -> DetectionRunner:

@@ -13,8 +13,7 @@ import torch
 from mmengine.hooks import Hook
 
 from mmdetr.engine import DetectionRunner
-
-from .toy import toy_config, weights
+from tests.helpers.toy import toy_config, weights
 
 Mount = Callable[..., None]
 

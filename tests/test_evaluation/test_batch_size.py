@@ -10,8 +10,7 @@ from mmengine.runner import Runner
 
 from mmdetr.evaluation import CocoMetric
 from mmdetr.registry import MODELS
-
-from ..test_datasets.coco_files import annotation, image, write_coco, write_images
+from tests.helpers.coco_files import annotation, image, write_coco, write_images
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SIZES = [(96, 72), (72, 96), (96, 72), (60, 60), (96, 54), (72, 96), (96, 72), (96, 54), (80, 80)]

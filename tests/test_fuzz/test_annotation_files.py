@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mmdetr.datasets import CocoDataset
 from mmdetr.evaluation.coco_annotations import read_annotations
+from tests.helpers.coco_files import CATEGORIES, annotation, image
 
-from ..test_datasets.coco_files import CATEGORIES, annotation, image
 from . import coco_oracle as oracle
 from .json_strategies import mutated, numbers, scalars, values
 from .profiles import profiles

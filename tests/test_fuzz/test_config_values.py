@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
 
+from mmdetr.config.check import check_config_types
+from mmdetr.config.options import CfgOptions
+from mmdetr.config.schema import RunConfig
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import CfgOptions
-from mmdetr.engine.config_schema import RunConfig
-from mmdetr.engine.config_types import check_config_types
 from mmdetr.models import DETR
 
 from .json_strategies import text, value_at, values
@@ -198,7 +198,7 @@ def start(tmp_path: Path, monkeypatch: Any) -> Any:
     return run
 
 
-# More limits: tests/test_structures/test_arguments.py.
+# More limits: tests/test_utils/test_arguments.py.
 OUT_OF_RANGE = [
     ('model.bbox_head.num_queries', 0, 'num_queries of DETRHead must be 1 or more, not 0'),
     ('train_dataloader.batch_size', 0, 'train_dataloader.batch_size must be a whole number of 1'),

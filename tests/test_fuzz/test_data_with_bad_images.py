@@ -17,9 +17,9 @@ from mmdetr.apis import inference_detector
 from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.engine import DetectionRunner
 from mmdetr.structures import DetDataSample
+from tests.helpers.coco_files import CATEGORIES, annotation, image
 
 from ..test_apis.test_inference import detector, files, infer  # noqa: F401  fixtures
-from ..test_datasets.coco_files import CATEGORIES, annotation, image
 from .picture_files import BAD, GOOD, HEIGHT, WIDTH, png_header, write
 from .profiles import profiles
 from .test_image_files import SIZE, authors

@@ -9,7 +9,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from mmdetr.models import DetDataPreprocessor, ResNet
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample
-from tests.reference import model_config, read_case
+from tests.helpers.reference import model_config, read_case
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.reference import CASES, batch, build_model, our_name, read_case
+from tests.helpers.reference import CASES, batch, build_model, our_name, read_case
 
 
 @pytest.fixture(scope='module', params=CASES)

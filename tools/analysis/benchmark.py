@@ -22,7 +22,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 
 from mmdetr.apis import init_detector
 from mmdetr.checkpoint import CheckpointError
-from mmdetr.engine.config_options import read_config
+from mmdetr.config.options import read_config
 from mmdetr.engine.data_sampling import seeded_dataloader_cfg
 from mmdetr.structures import DetDataSample
 

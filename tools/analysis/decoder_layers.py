@@ -17,8 +17,8 @@ from mmengine.runner import TestLoop
 from mmengine.structures import InstanceData
 from torchvision.ops import batched_nms
 
+from mmdetr.config.options import CfgOptions, read_config
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import CfgOptions, read_config
 from mmdetr.evaluation import CocoMetric
 from mmdetr.structures import SetPrediction
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmdetr.engine.config_options import CfgOptions, read_config
+from mmdetr.config.options import CfgOptions, read_config
 from mmdetr.registry import MODELS
 
 # Paper, table 1: G multiply-accumulates averaged over the first 100 images of val2017 and million

@@ -7,9 +7,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmdetr.config.options import CfgOptions, read_config
 from mmdetr.datasets import CocoDataset
-from mmdetr.engine.config_options import CfgOptions, read_config
-from mmdetr.engine.dataset_check import (
+from mmdetr.datasets.check import (
     Finding,
     check_amount,
     check_batch,

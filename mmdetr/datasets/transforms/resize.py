@@ -5,7 +5,7 @@ import numpy as np
 from mmcv.transforms import Resize as MMCVResize
 
 from mmdetr.registry import TRANSFORMS
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 from .loading import UnreadableImageError
 from .memory_layout import contiguous

@@ -7,10 +7,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from mmdetr.registry import HOOKS
-from mmdetr.structures.arguments import check_at_least
-
-from ..dataset_check import (
+from mmdetr.datasets.check import (
     Finding,
     check_amount,
     check_batch,
@@ -19,6 +16,8 @@ from ..dataset_check import (
     find_key,
     leaf_datasets,
 )
+from mmdetr.registry import HOOKS
+from mmdetr.utils.arguments import check_at_least
 
 
 @HOOKS.register_module()

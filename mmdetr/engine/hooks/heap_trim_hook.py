@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from mmdetr.allocator import held_memory, return_freed_memory
 from mmdetr.registry import HOOKS
+from mmdetr.utils.memory import held_memory, return_freed_memory
 
 _GROWTH = 1.4
 _NUM_AVERAGED = 50

@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from mmdetr.registry import HOOKS
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 
 @HOOKS.register_module()

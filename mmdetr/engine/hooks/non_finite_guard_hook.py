@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from mmdetr.checkpoint import save_file
 from mmdetr.registry import HOOKS
 
-from ..training_state import plain
+from ..resume.state import plain
 
 FOLDER = 'non_finite'
 MAX_SNAPSHOTS = 3

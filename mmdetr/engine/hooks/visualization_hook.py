@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmdetr.datasets.transforms import LoadImageFromFile
 from mmdetr.registry import HOOKS
 from mmdetr.structures import DetDataSample
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 from mmdetr.visualization import DetVisualizer
 
 WRITABLE = ('.jpg', '.jpeg', '.png')

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmdetr.registry import TASK_UTILS
 from mmdetr.structures import SetPrediction, SetTarget, cxcywh_to_xyxy, generalized_iou
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 
 @TASK_UTILS.register_module()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mmdetr.models.layers import MLP
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample, SetPrediction
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 from .postprocess import postprocess
 

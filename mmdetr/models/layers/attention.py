@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 from .dropout import dropout
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from mmdetr.allocator import return_freed_memory
+from mmdetr.utils.memory import return_freed_memory
 
 
 def run(module: Callable[..., Any], *args: Any, checkpointing: bool) -> Any:

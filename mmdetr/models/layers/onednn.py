@@ -15,7 +15,7 @@ def has_fused_kernels(x: Tensor) -> bool:
     return (
         x.device.type == 'cpu'
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and _takes(x.dtype)
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled('cpu')

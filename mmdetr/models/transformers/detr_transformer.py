@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmdetr.models.layers import TransformerDecoderLayer, TransformerEncoderLayer
 from mmdetr.models.layers.checkpointing import run
 from mmdetr.registry import MODELS
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 _PLACES = ('attention', 'input', 'none')
 

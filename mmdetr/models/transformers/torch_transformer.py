@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdetr.registry import MODELS
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 
 @MODELS.register_module()

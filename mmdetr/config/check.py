@@ -11,7 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmdetr import registry
 
-from .config_schema import DEFAULT_TYPES, MORE_BY_CLASS, MORE_BY_PLACE, RunConfig
+from .schema import DEFAULT_TYPES, MORE_BY_CLASS, MORE_BY_PLACE, RunConfig
 from .type_hints import Misfit, argument_hints, join, misfits
 
 _REGISTRIES = [

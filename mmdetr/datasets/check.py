@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import mmengine.fileio as fileio
 import numpy as np
 
+from mmdetr.datasets.coco_json import read_coco_json
 from mmdetr.datasets.transforms import LoadImageFromFile
 from mmdetr.datasets.transforms.loading import UnreadableImageError
-from mmdetr.structures.coco_json import read_coco_json
 
 SHOWN = 5
 # What the authors answer users who train from scratch (facebookresearch/detr, issues 9, 22, 125).

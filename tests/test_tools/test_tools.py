@@ -12,15 +12,14 @@ import pytest
 import torch
 
 from mmdetr.checkpoint import load_file
-
-from .test_engine.conftest import _no_reports  # noqa: F401  a fixture
-from .test_engine.toy import toy_config
+from tests.helpers.toy import toy_config
+from tests.test_engine.conftest import _no_reports  # noqa: F401  a fixture
 
 FAKE_SRUN = 'echo srun "$@"; while [[ $1 != bash ]]; do shift; done; exec "$@"'
 # mmengine keeps its singletons by the second in which a run began.
 pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def write_config(folder: Path, **changes: Any) -> Path:
@@ -29,7 +28,7 @@ def write_config(folder: Path, **changes: Any) -> Path:
     del content['work_dir'], content['experiment_name']
     for name in ('dataloader', 'cfg', 'evaluator'):
         content[f'test_{name}'] = content[f'val_{name}']
-    content['custom_imports'] = dict(imports=['tests.test_engine.toy'])
+    content['custom_imports'] = dict(imports=['tests.helpers.toy'])
     path = folder / 'toy_config.py'
     path.write_text('\n'.join(f'{key} = {value!r}' for key, value in content.items()))
     return path

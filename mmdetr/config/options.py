@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from .config_types import check_config_types
+from .check import check_config_types
 from .type_hints import join
 
 # What mmengine's Runner reads from the config besides its own arguments.

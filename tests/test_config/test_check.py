@@ -7,9 +7,9 @@ import pytest
 from mmengine.config import Config
 
 from mmdetr.apis import init_detector
+from mmdetr.config.check import check_config_types
+from mmdetr.config.options import read_config
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.config_options import read_config
-from mmdetr.engine.config_types import check_config_types
 from mmdetr.registry import HOOKS, MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

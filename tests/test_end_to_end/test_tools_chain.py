@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmdetr.checkpoint import load_file
 from mmdetr.engine.runner import DetectionRunner
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs' / 'detr_tiny_1xb32-12e_shapes.py'
 # Frozen batch norm: statistics of a batch cannot be the same when two processes share it.
 SMALL = {

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mmdetr.registry import DATASETS, HOOKS, MODELS, TASK_UTILS, TRANSFORMS
-from mmdetr.structures.arguments import check_at_least
+from mmdetr.utils.arguments import check_at_least
 
 HEAD = dict(
     type='DETRHead',

@@ -14,7 +14,7 @@ from torch import Tensor
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample, cxcywh_to_xyxy
 
-FOLDER = Path(__file__).parent / 'data' / 'reference'
+FOLDER = Path(__file__).parents[1] / 'data' / 'reference'
 CASES = ('sine_post', 'learned_post', 'sine_pre', 'dc5', 'no_aux')
 
 

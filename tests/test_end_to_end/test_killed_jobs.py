@@ -15,7 +15,7 @@ import torch
 
 from mmdetr.checkpoint import load_file
 
-from .test_end_to_end import DEMO, ROOT, SMALL
+from .test_tools_chain import DEMO, ROOT, SMALL
 
 FAILING_HOOK = """
 from mmengine.hooks import Hook

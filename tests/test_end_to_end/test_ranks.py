@@ -14,10 +14,10 @@ from mmengine.registry import DATASETS
 from mmdetr.checkpoint import load_file
 from mmdetr.datasets import ShapesDataset
 from mmdetr.engine.runner import DetectionRunner
+from tests.helpers.coco_files import annotation, image, write_coco, write_images
+from tests.helpers.ranks import run_ranks
 
-from .test_datasets.coco_files import annotation, image, write_coco, write_images
-from .test_end_to_end import rename, scalars, small_config, weights
-from .test_engine.ranks import run_ranks
+from .test_tools_chain import rename, scalars, small_config, weights
 
 EXACT = {  # what makes two processes compute what one does
     'model.bbox_head.transformer.dropout': 0.0,

@@ -13,7 +13,7 @@ from mmengine.dataset import ConcatDataset
 from PIL import Image
 
 from mmdetr.datasets import CocoDataset, ShapesDataset
-from mmdetr.engine.dataset_check import (
+from mmdetr.datasets.check import (
     check_amount,
     check_batch,
     check_files,
@@ -24,10 +24,9 @@ from mmdetr.engine.dataset_check import (
 )
 from mmdetr.engine.hooks import DatasetCheckHook
 from mmdetr.registry import HOOKS
+from tests.helpers.coco_files import annotation, image, write_coco, write_images
 
-from .test_datasets.coco_files import annotation, image, write_coco, write_images
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Images of 100 x 80 pixels; 7 is dog, 2 cat, 90 bird.
 IMAGES = [image(i) for i in range(1, 5)]
 GOOD = [

@@ -5,9 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from mmdetr.structures.coco_json import read_coco_json
-
-from ..test_datasets.coco_files import CATEGORIES, annotation, image, write_coco
+from mmdetr.datasets.coco_json import read_coco_json
+from tests.helpers.coco_files import CATEGORIES, annotation, image, write_coco
 
 
 def refused(tmp_path, *parts: str, images=None, annotations=None, categories=CATEGORIES):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests.test_datasets.coco_files import annotation, image, write_coco, write_images
+from tests.helpers.coco_files import annotation, image, write_coco, write_images
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs' / 'detr_tiny_1xb32-12e_shapes.py'

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
-from mmdetr.engine.config_options import apply_cfg_options, read_config
+from mmdetr.config.options import apply_cfg_options, read_config
 
 
 def config() -> Config:

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmdetr.allocator import held_memory, return_freed_memory
 from mmdetr.engine.hooks import HeapTrimHook, heap_trim_hook
+from mmdetr.utils.memory import held_memory, return_freed_memory
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='about glibc')
 
 FAULTS = """
 import resource
 import torch
-from mmdetr.allocator import keep_freed_memory
+from mmdetr.utils.memory import keep_freed_memory
 
 def faults():
     start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -75,7 +75,7 @@ def test_kept_memory_is_not_cleared_again(setting: str | None) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={'PYTHONPATH': str(Path(__file__).parents[1]), **environment},
+        env={'PYTHONPATH': str(Path(__file__).parents[2]), **environment},
     )
     before, kept, after = result.stdout.split()
     assert int(before) > 100

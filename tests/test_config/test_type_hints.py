@@ -9,7 +9,7 @@ import pytest
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from mmdetr.engine.type_hints import Range, argument_hints, describe, misfits
+from mmdetr.config.type_hints import Range, argument_hints, describe, misfits
 
 
 class Point(TypedDict, total=False):

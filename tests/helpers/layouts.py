@@ -1,7 +1,7 @@
 """Names of DETR's weights in each codebase, written out apart from mmdetr.checkpoint.
 
 ``names(layout, ...)`` pairs the name in facebookresearch/detr with the one in another codebase, as
-their modules are composed. ``tests.reference.our_name`` gives ours.
+their modules are composed. ``tests.helpers.reference.our_name`` gives ours.
 """
 
 from collections.abc import Iterator
