@@ -1,8 +1,9 @@
 """Make a trained detector ready to serve."""
 
 import torch
-from mmengine.model import BaseModel
+from mmengine.model import BaseDataPreprocessor, BaseModel
 
+from mmdetr.models.fast import fold_batch_norms, use_fast_forms
 from mmdetr.utils.memory import keep_freed_memory
 
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -23,9 +24,9 @@ def optimize_for_inference(
     Args:
         model: A detector with its weights, on the device where it is to run.
         dtype: ``'float32'``, ``'bfloat16'`` or ``'float16'`` (GPU), or the torch dtype.
-        compile: Also compile the network with torch.compile. The first image waits for it, and so
-            does the first one of another width and of another height; then sizes are free. Images
-            below some 200 x 200 pixels may wait again: torch computes small feature maps in another
+        compile: Also compile the network with torch.compile: on the first image, and again when
+            width or height first change; later sizes need no compilation. Images below some
+            200 x 200 pixels may compile once more: torch computes small feature maps in another
             way.
 
     Returns:
@@ -44,11 +45,11 @@ def optimize_for_inference(
     on_cpu = device.type == 'cpu'
     if on_cpu:
         keep_freed_memory()
-    if hasattr(model.backbone, 'optimize'):
-        model.backbone.optimize(winograd=on_cpu and wanted == torch.float32)
-    # Not the preprocessor: it normalises, which half precision would spoil.
-    for part in (model.backbone, model.neck, model.bbox_head):
-        part.to(wanted)
+    use_fast_forms(model)
+    fold_batch_norms(model, winograd=on_cpu and wanted == torch.float32)
+    for part in model.children():
+        if not isinstance(part, BaseDataPreprocessor):  # half precision would spoil normalisation
+            part.to(wanted)
     if compile:
         model.network = torch.compile(model.network, options={'freezing': True})
     return model

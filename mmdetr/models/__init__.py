@@ -8,9 +8,14 @@ from .layers import (
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
-from .losses import CrossEntropyLoss, GIoULoss, L1Loss, SetCriterion
+from .losses import CrossEntropyLoss, GIoULoss, L1Loss, PredictionStatistics, SetCriterion
 from .necks import InputProjection
-from .transformers import DETRTransformer, TorchTransformer
+from .transformers import (
+    DETRTransformer,
+    TorchTransformer,
+    TransformerDecoder,
+    TransformerEncoder,
+)
 
 __all__ = [
     'DETR',
@@ -27,8 +32,11 @@ __all__ = [
     'InputProjection',
     'L1Loss',
     'LearnedPositionalEncoding',
+    'PredictionStatistics',
     'ResNet',
     'SetCriterion',
     'SinePositionalEncoding',
     'TorchTransformer',
+    'TransformerDecoder',
+    'TransformerEncoder',
 ]

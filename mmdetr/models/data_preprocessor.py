@@ -11,6 +11,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from mmdetr.registry import MODELS
+from mmdetr.structures import DetDataSample
 from mmdetr.utils.arguments import check_at_least
 
 
@@ -58,12 +59,14 @@ class DetDataPreprocessor(BaseDataPreprocessor):
         Args:
             data: ``inputs``: B images, uint8 or float [3, h, w] (a list, or one tensor
                 [B, 3, H, W]); ``data_samples``: B data samples or None.
-            training: Not used; part of mmengine's interface.
+            training: Whether losses follow, for which labels are looked at.
 
         Returns:
             ``inputs`` float32 [B, 3, H, W]; ``padding_mask`` bool [B, H, W], True on padding, or
             None when nothing is padded; ``data_samples`` as given, with ``img_shape`` (h, w) set.
         """
+        if training:
+            _record_label_ranges(data.get('data_samples') or [])
         data = self.cast_data(data)
         images = list(data['inputs'])
         data_samples = data.get('data_samples')
@@ -98,3 +101,16 @@ class DetDataPreprocessor(BaseDataPreprocessor):
         for mask, (height, width) in zip(padding_mask, sizes, strict=True):
             mask[:height, :width] = False
         return padding_mask
+
+
+def _record_label_ranges(data_samples: Sequence[DetDataSample]) -> None:
+    """Note the smallest and largest label of each image while they are on the CPU.
+
+    The criterion refuses labels that the model has no class for. It would have to wait for a GPU to
+    look at them there.
+    """
+    for sample in data_samples:
+        labels = getattr(sample.get('gt_instances'), 'labels', None)
+        if labels is not None and len(labels):
+            low, high = labels.aminmax()
+            sample.set_metainfo(dict(label_range=(low.item(), high.item())))

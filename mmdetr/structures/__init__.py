@@ -1,11 +1,16 @@
 from .bboxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
+from .class_activation import ClassActivation, SigmoidClasses, SoftmaxClasses
 from .data_sample import DetDataSample
-from .set_types import SetPrediction, SetTarget
+from .set_types import PER_LAYER, SetPrediction, SetTarget
 
 __all__ = [
+    'PER_LAYER',
+    'ClassActivation',
     'DetDataSample',
     'SetPrediction',
     'SetTarget',
+    'SigmoidClasses',
+    'SoftmaxClasses',
     'cxcywh_to_xyxy',
     'generalized_iou',
     'xyxy_to_cxcywh',

@@ -25,8 +25,8 @@ def test_matching(case):
     _, arrays, model, inputs = case
     prediction = model(**inputs, mode='tensor')
     criterion = model.bbox_head.criterion
-    targets = [criterion._target(sample, prediction.bboxes) for sample in inputs['data_samples']]
-    assignment = criterion.assigner(prediction, targets)
+    targets = criterion.targets(inputs['data_samples'], prediction.logits.device)
+    assignment = criterion.match(prediction, targets)
     first = [0, len(targets[0].labels)]
     for layer in range(len(prediction.logits)):
         for image in range(2):

@@ -8,8 +8,9 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
-from mmdetr.models import SetCriterion
-from mmdetr.structures import DetDataSample, SetPrediction
+from mmdetr.models import DetDataPreprocessor, SetCriterion
+from mmdetr.models.assigners.hungarian_assigner import Assignment
+from mmdetr.structures import DetDataSample, SetPrediction, SigmoidClasses
 
 K, N = 2, 3
 
@@ -133,6 +134,68 @@ def test_surplus_objects_are_counted_not_repeated(capsys):
     assert losses['loss_bbox'].isfinite()
     counts = re.findall(r'(\d+) training images so far had more', capsys.readouterr().out)
     assert counts == ['1', '10']
+
+
+def test_no_object_weight_of_zero_without_objects():
+    """Nothing has a weight then: the loss is 0, not 0 / 0."""
+    prediction = predict([[0.5, 0.5, 0.2, 0.2]] * N, [[1, 0, 0]] * N)
+    loss_cls = dict(type='CrossEntropyLoss', no_object_weight=0.0)
+    losses = build(loss_cls=loss_cls)(prediction, [sample([], [])])
+    assert losses['loss_cls'].item() == 0
+    losses['loss_cls'].backward()
+    assert prediction.logits.grad.abs().sum() == 0
+
+
+def test_labels_are_judged_where_the_preprocessor_saw_them():
+    """A GPU is not waited for: the range noted on the CPU decides."""
+    crowded = sample([[4, 1, 8, 5]], [0])
+    crowded.set_metainfo(dict(label_range=(0, K)))
+    with pytest.raises(ValueError, match='image 7 has labels'):
+        build().targets([crowded], torch.device('cpu'))
+    preprocessor = DetDataPreprocessor()
+    data = dict(inputs=[torch.zeros(3, 10, 20)], data_samples=[sample([[0, 0, 1, 1]] * 2, [1, 0])])
+    (seen,) = preprocessor(data, training=True)['data_samples']
+    assert seen.label_range == (0, 1)
+
+
+def test_logits_without_no_object_are_refused_by_cross_entropy():
+    prediction = predict([[0.5, 0.5, 0.2, 0.2]] * N, [[1, 0]] * N)
+    prediction = prediction.replace(class_activation=SigmoidClasses())
+    with pytest.raises(ValueError, match=r'bbox_head\.class_activation .* not SigmoidClasses'):
+        build()(prediction, [sample([[4, 1, 8, 5]], [0])])
+
+
+def test_sigmoid_classes_are_matched_and_counted():
+    prediction = predict([[0.3, 0.3, 0.2, 0.4]] * N, [[-1, -2], [-1, 3], [-4, -5]])
+    prediction = prediction.replace(class_activation=SigmoidClasses())
+    samples = [sample([[4, 1, 8, 5]], [1])]
+    criterion = build()
+    targets = criterion.targets(samples, torch.device('cpu'))
+    assignment = criterion.match(prediction, targets)
+    assert assignment.query.tolist() == [[1]]
+    labels = criterion.target_labels(prediction, targets, assignment)
+    figures = criterion.statistics(prediction, labels, targets)
+    assert figures['object_share'].item() == pytest.approx(1 / 3)
+    assert figures['matched_score'].item() == pytest.approx(1 / (1 + math.exp(-3)))
+    assert (figures['class_error'].item(), figures['cardinality_error'].item()) == (0, 0)
+
+
+def test_losses_of_an_assignment_from_elsewhere():
+    """Denoising: two queries for one object, nothing is matched."""
+    prediction = predict(
+        bboxes=[[0.3, 0.3, 0.4, 0.4], [0.3, 0.3, 0.2, 0.8], [0.9, 0.1, 0.1, 0.1]],
+        logits=[[2, 0, 0], [2, 0, 0], [0, 0, 1]],
+    )
+    criterion = build(statistics=None)
+    targets = criterion.targets([sample([[4, 1, 8, 5]], [0])], torch.device('cpu'))
+    pairs = [[0, 0]], [[0, 1]], [[0, 0]]
+    assignment = Assignment(*(torch.tensor(each) for each in pairs))
+    losses = criterion.losses(prediction, targets, assignment)
+    assert losses['loss_bbox'].item() == pytest.approx(5 * (0.2 + 0.4), rel=1e-5)
+    matched = math.log(math.e**2 + 2) - 2
+    other = math.log(2 + math.e) - 1
+    assert losses['loss_cls'].item() == pytest.approx((2 * matched + 0.1 * other) / 2.1, rel=1e-5)
+    assert set(criterion(prediction, [sample([[4, 1, 8, 5]], [0])])) == set(losses)
 
 
 def test_health_by_hand():

@@ -55,9 +55,11 @@ class Oracle:
         self.num_queries = num_queries
         self.done = 0
 
-    def __call__(self, features: Any, padding_mask: Any, all_layers: bool) -> SetPrediction:
+    def __call__(
+        self, features: Any, padding_mask: Any, backbone_features: Any, all_layers: bool
+    ) -> SetPrediction:
         assert all_layers
-        count = len(features)
+        count = len(features[0])
         logits = torch.full((3, count, self.num_queries, 4), -10.0)
         logits[..., 3] = 0.0
         bboxes = torch.tensor([0.0, 0.0, 0.01, 0.01]).expand(3, count, self.num_queries, 4).clone()

@@ -20,7 +20,6 @@ from torchvision.ops import batched_nms
 from mmdetr.config.options import CfgOptions, read_config
 from mmdetr.engine import DetectionRunner
 from mmdetr.evaluation import CocoMetric
-from mmdetr.structures import SetPrediction
 
 # {'layer': 1, 'nms': False, 'AP': 0.338, 'AP50': 0.529}
 Result = dict[str, Any]
@@ -128,12 +127,12 @@ class DecoderLayersLoop(TestLoop):
         model = self.runner.model
         data = model.data_preprocessor(data_batch, False)
         samples = data['data_samples']
-        features = model.neck(model.backbone(data['inputs']))
-        prediction = model.bbox_head(features, data['padding_mask'], all_layers=True)
-        for layer in range(len(prediction.logits)):
-            only = slice(layer, layer + 1)
-            one_layer = SetPrediction(prediction.logits[only], prediction.bboxes[only])
-            samples = model.bbox_head.predict(one_layer, samples)
+        maps = model.backbone(data['inputs'])
+        prediction = model.bbox_head(
+            model.neck(maps), data['padding_mask'], backbone_features=maps, all_layers=True
+        )
+        for layer in range(prediction.num_layers):
+            samples = model.bbox_head.predict(prediction.layer(layer), samples)
             dicts = [sample.to_dict() for sample in samples]
             self.metrics[layer + 1, False].process(data_batch, dicts)
             for sample, content in zip(samples, dicts, strict=True):

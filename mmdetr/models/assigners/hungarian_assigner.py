@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from mmdetr.registry import TASK_UTILS
 from mmdetr.structures import SetPrediction, SetTarget
@@ -82,10 +81,7 @@ class HungarianAssigner:
 
     def _costs(self, prediction: SetPrediction, targets: list[SetTarget]) -> Tensor:
         """[L, B, N, T]; columns beyond an image's own objects are without meaning."""
-        padded = SetTarget(
-            pad_sequence([target.labels for target in targets], batch_first=True),
-            pad_sequence([target.bboxes for target in targets], batch_first=True),
-        )
+        padded = SetTarget.pad(targets)
         return torch.stack([cost(prediction, padded) for cost in self.match_costs]).sum(0)
 
     @staticmethod

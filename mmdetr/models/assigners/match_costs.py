@@ -27,10 +27,10 @@ class ClassificationCost:
         self.weight = weight
 
     def __call__(self, prediction: SetPrediction, target: SetTarget) -> Tensor:
-        """Logits [L, B, N, K + 1], labels [B, T] -> cost [L, B, N, T]."""
+        """Probabilities [L, B, N, K], labels [B, T] -> cost [L, B, N, T]."""
         num_layers, _, num_queries, _ = prediction.logits.shape
         index = target.labels[None, :, None, :].expand(num_layers, -1, num_queries, -1)
-        return -self.weight * prediction.logits.softmax(-1).gather(-1, index)
+        return -self.weight * prediction.probabilities.gather(-1, index)
 
 
 @TASK_UTILS.register_module()

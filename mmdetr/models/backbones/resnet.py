@@ -4,7 +4,6 @@ Legend: B images, H W input size.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -13,63 +12,20 @@ from torch import Tensor, nn
 from torchvision.models import resnet as torchvision_resnet
 from torchvision.ops import FrozenBatchNorm2d
 
-from mmdetr.models.layers.checkpointing import run
-from mmdetr.models.layers.conv_norm import conv_norm, fold
+from mmdetr.models.layers.checkpointing import call_checkpointed
 from mmdetr.registry import MODELS
 
-
-def project(downsample: Any, x: Tensor) -> Tensor:
-    """The shortcut of a block: identity (None), or a 1x1 convolution with its batch norm."""
-    return x if downsample is None else conv_norm(downsample[0], downsample[1], x, relu=False)
-
-
-class BasicBlock(torchvision_resnet.BasicBlock):
-    """torchvision's block of two 3x3 convolutions, with ``conv_norm``."""
-
-    def forward(self, x: Tensor, overwrite: bool = False, inner: bool = False) -> Tensor:
-        """[B, C, H, W] -> [B, O, h, w].
-
-        ``overwrite`` allows in the memory of ``x``, as no hook looks; ``inner`` says that the next
-        block alone takes the result.
-        """
-        shortcut = project(self.downsample, x)
-        x = conv_norm(self.conv1, self.bn1, x, inner=overwrite)
-        owned = overwrite or self.downsample is not None
-        return conv_norm(self.conv2, self.bn2, x, shortcut, overwrite=owned, inner=inner)
-
-
-class Bottleneck(torchvision_resnet.Bottleneck):
-    """torchvision's block of 1x1, 3x3 and 1x1 convolutions, with ``conv_norm``."""
-
-    def forward(self, x: Tensor, overwrite: bool = False, inner: bool = False) -> Tensor:
-        """[B, C, H, W] -> [B, O, h, w].
-
-        ``overwrite`` allows in the memory of ``x``, as no hook looks; ``inner`` says that the next
-        block alone takes the result.
-        """
-        shortcut = project(self.downsample, x)
-        x = conv_norm(self.conv1, self.bn1, x, inner=overwrite)
-        x = conv_norm(self.conv2, self.bn2, x, inner=overwrite)
-        owned = overwrite or self.downsample is not None
-        return conv_norm(self.conv3, self.bn3, x, shortcut, overwrite=owned, inner=inner)
-
-
-_WINOGRAD_CHANNELS = 128
-
 BLOCKS = {
-    18: (BasicBlock, (2, 2, 2, 2)),
-    34: (BasicBlock, (3, 4, 6, 3)),
-    50: (Bottleneck, (3, 4, 6, 3)),
-    101: (Bottleneck, (3, 4, 23, 3)),
+    18: (torchvision_resnet.BasicBlock, (2, 2, 2, 2)),
+    34: (torchvision_resnet.BasicBlock, (3, 4, 6, 3)),
+    50: (torchvision_resnet.Bottleneck, (3, 4, 6, 3)),
+    101: (torchvision_resnet.Bottleneck, (3, 4, 23, 3)),
 }
 
 
 @MODELS.register_module()
 class ResNet(BaseModule):
     """ResNet feature extractor.
-
-    Its gradients cannot be differentiated again, as their memory is used for other gradients;
-    unless a hook on a module looks, which costs some time and memory.
 
     Args:
         depth: 18, 34, 50 or 101.
@@ -156,23 +112,6 @@ class ResNet(BaseModule):
             module.eval()
         return self
 
-    def optimize(self, winograd: bool = False) -> None:
-        """Fold the batch norms into the convolutions for good; the backbone then only infers.
-
-        Args:
-            winograd: Compute 3x3 convolutions of 128 channels and more in Winograd's form, which
-                pays on a CPU in float32. With fewer channels the transforms cost more.
-        """
-        self.eval()
-        fold(self, 'conv1', 'bn1')
-        for stage in self.stage_names:
-            for block in getattr(self, stage):
-                for i in (1, 2, 3) if isinstance(block, Bottleneck) else (1, 2):
-                    wide = getattr(block, f'conv{i}').in_channels >= _WINOGRAD_CHANNELS
-                    fold(block, f'conv{i}', f'bn{i}', winograd and wide)
-                if block.downsample is not None:
-                    fold(block.downsample, '0', '1')
-
     def init_weights(self) -> None:
         """Load the pretrained weights that ``init_cfg`` names.
 
@@ -190,51 +129,30 @@ class ResNet(BaseModule):
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """[B, 3, H, W] -> feature maps of ``out_indices``, stage i at stride 4 * 2**i."""
         x = inputs.to(self.conv1.weight.dtype).contiguous(memory_format=torch.channels_last)
-        # Frozen stages record nothing, unless gradients of the image are wanted.
-        records = torch.is_grad_enabled()
-        frozen = self.frozen_stages if records and not x.requires_grad else -1
-        # Blocks may write over the output of the block before, unless a hook may have kept it.
-        overwrite = not any(_has_hooks(module) for module in self.modules())
+        x = self.stem(x)
         outputs = []
-        with torch.set_grad_enabled(records and frozen < 0):
-            x = self.maxpool(conv_norm(self.conv1, self.bn1, x))
         for i, name in enumerate(self.stage_names):
-            with torch.set_grad_enabled(records and i >= frozen):
-                shown = getattr(self, name)[-1] if i in self.out_indices else None
-                for blocks in _segments(getattr(self, name)):
-                    x = run(_in_turn, blocks, x, overwrite, shown, checkpointing=self.with_cp)
+            stage = getattr(self, name)
+            if self.with_cp and i >= self.frozen_stages:
+                for blocks in _checkpointed_groups(stage):
+                    x = call_checkpointed(blocks, x, enabled=True)
+            else:
+                x = stage(x)
             if i in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
 
+    def stem(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, 64, H / 4, W / 4]."""
+        return self.maxpool(self.bn1(self.conv1(x)).relu_())
 
-def _segments(stage: nn.Sequential) -> list[list[nn.Module]]:
-    """Blocks whose activations come back together when checkpointing.
+
+def _checkpointed_groups(stage: nn.Sequential) -> list[nn.Sequential]:
+    """Split a stage into the groups of blocks that are recomputed together.
 
     The first block works on the larger input and needs as much memory as three of the others.
     """
-    first, *others = stage
-    return [[first], *(others[i : i + 3] for i in range(0, len(others), 3))]
-
-
-def _in_turn(
-    blocks: Sequence[nn.Module], x: Tensor, overwrite: bool, shown: nn.Module | None
-) -> Tensor:
-    """The blocks one after the other; the result of ``shown`` leaves the backbone."""
-    for block in blocks:
-        x = block(x, overwrite, inner=overwrite and block is not shown)
-    return x
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return any(
-        (
-            module._forward_hooks,
-            module._forward_pre_hooks,
-            module._backward_hooks,
-            module._backward_pre_hooks,
-        )
-    )
+    return [stage[:1], *(stage[i : i + 3] for i in range(1, len(stage), 3))]
 
 
 def load_pretrained(backbone: ResNet, source: str) -> None:

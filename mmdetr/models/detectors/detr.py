@@ -10,22 +10,29 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from mmdetr.models.fast import use_fast_forms
 from mmdetr.registry import MODELS
-from mmdetr.structures import DetDataSample, SetPrediction
+from mmdetr.structures import DetDataSample, SetPrediction, SetTarget
+from mmdetr.utils.build import build_component
 
 
 @MODELS.register_module()
 class DETR(BaseModel):
-    """Detection transformer: a convolutional backbone, a projection and a set prediction head.
+    """Detection transformer: backbone, neck, and a head that predicts a set.
 
-    Each part is told the width of the one before it, so a config states a width once.
+    Each part is told the widths of the one before it, so a config states a width once. A part that
+    has an argument ``strides`` or ``backbone_channels`` is told these, too.
 
     Args:
-        backbone: Config of a module with ``out_channels`` that returns a tuple of feature maps.
-        neck: Config of a module with ``out_channels`` that maps the tuple to one feature map.
+        backbone: Config of a module with ``out_channels`` (and ``strides``, if a neck asks for
+            them), one entry per feature map that it returns.
+        neck: Config of a module with ``out_channels`` that turns the backbone's maps into a tuple
+            of maps.
         bbox_head: Config of the head (queries, transformer, branches, criterion).
         data_preprocessor: Config of the batch preparation.
         init_cfg: mmengine's initialisation config.
+        fast_forms: On a CPU, compute with the faster forms of :mod:`mmdetr.models.fast`; False
+            computes with the plain layers everywhere.
 
     Source: paper section 3.2, figure 2.
     """
@@ -37,15 +44,20 @@ class DETR(BaseModel):
         bbox_head: dict,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        fast_forms: bool = True,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.neck = MODELS.build(
-            neck, default_args=dict(in_channels=self.backbone.out_channels[-1])
+        channels, strides = self.backbone.out_channels, getattr(self.backbone, 'strides', None)
+        self.neck = build_component(MODELS, neck, dict(in_channels=channels), dict(strides=strides))
+        self.bbox_head = build_component(
+            MODELS,
+            bbox_head,
+            dict(in_channels=self.neck.out_channels),
+            dict(strides=getattr(self.neck, 'strides', strides), backbone_channels=channels),
         )
-        self.bbox_head = MODELS.build(
-            bbox_head, default_args=dict(in_channels=self.neck.out_channels)
-        )
+        if fast_forms:
+            use_fast_forms(self)
 
     def forward(
         self,
@@ -63,22 +75,37 @@ class DETR(BaseModel):
             mode: ``'tensor'``, ``'loss'`` or ``'predict'``.
 
         Returns:
-            ``'tensor'``: SetPrediction; in training with auxiliary losses of all L decoder layers,
-            else of the last one. ``'loss'``: dict of weighted losses and logged errors.
-            ``'predict'``: the data samples with ``pred_instances``.
+            ``'tensor'``: the head's prediction; in training of all L decoder layers that the
+            criterion supervises, else of the last one. ``'loss'``: dict of weighted losses and
+            logged figures. ``'predict'``: the data samples with ``pred_instances``.
         """
-        prediction = self.network(inputs, padding_mask)
         if mode == 'tensor':
-            return prediction
+            return self.network(inputs, padding_mask)
         if mode == 'loss':
-            return self.bbox_head.loss(prediction, data_samples)
+            targets = self.bbox_head.targets(data_samples, inputs.device)
+            # Only a model in training may see the ground truth.
+            prediction = self.network(inputs, padding_mask, targets if self.training else None)
+            return self.bbox_head.loss(prediction, data_samples, targets)
         if mode == 'predict':
-            return self.bbox_head.predict(prediction, data_samples)
+            return self.bbox_head.predict(self.network(inputs, padding_mask), data_samples)
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
 
-    def network(self, inputs: Tensor, padding_mask: Tensor | None = None) -> SetPrediction:
-        """All that is computed before losses or detections; what torch.compile takes at once."""
-        return self.bbox_head(self.neck(self.backbone(inputs)), padding_mask)
+    def network(
+        self,
+        inputs: Tensor,
+        padding_mask: Tensor | None = None,
+        targets: list[SetTarget] | None = None,
+    ) -> SetPrediction:
+        """Compute all that comes before losses or detections; torch.compile takes it at once.
+
+        Args:
+            inputs: As in :meth:`forward`.
+            padding_mask: As in :meth:`forward`.
+            targets: Ground truth for a head that denoises it; in training only.
+        """
+        maps = self.backbone(inputs)
+        features = self.neck(maps)
+        return self.bbox_head(features, padding_mask, backbone_features=maps, targets=targets)
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Sum the losses and make the log, averaged over ranks, with one copy to the host.

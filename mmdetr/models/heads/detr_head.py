@@ -4,13 +4,18 @@ Legend: B images, H W padded input size, h w feature size, L decoder layers, N q
 D channels.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmdetr.models.layers import MLP
-from mmdetr.registry import MODELS
-from mmdetr.structures import DetDataSample, SetPrediction
+from mmdetr.models.transformers import Queries, Refine, TransformerOutput
+from mmdetr.registry import MODELS, TASK_UTILS
+from mmdetr.structures import DetDataSample, SetPrediction, SetTarget
 from mmdetr.utils.arguments import check_at_least
 
 from .postprocess import postprocess
@@ -18,15 +23,20 @@ from .postprocess import postprocess
 
 @MODELS.register_module()
 class DETRHead(BaseModule):
-    """Predict a set of N boxes and classes from one feature map.
+    """Predict a set of N boxes and classes from the neck's feature maps.
+
+    A successor overrides the steps that differ: what is built (``build_queries``,
+    ``build_branches``) and what is computed (``queries``, ``refine``, ``decode``).
 
     Args:
-        num_classes: K; the class branch adds no-object.
+        num_classes: K.
         num_queries: N.
         in_channels: D; the detector passes the width of the neck.
         positional_encoding: Config of the spatial encoding; ``num_feats`` defaults to D / 2.
         transformer: Config of the transformer; ``embed_dims`` defaults to D.
         criterion: Config of the loss; None for a model that is never trained.
+        class_activation: Config of what a row of class logits means; softmax with no-object by
+            default.
         num_reg_layers: Linear layers of the box branch.
         sigmoid_bboxes: Bound boxes to 0..1 by a sigmoid. False leaves the box branch linear, as in
             the short form of DETR; nothing then keeps boxes inside the image or their sides
@@ -39,6 +49,13 @@ class DETRHead(BaseModule):
     Source: paper section 3.2.
     """
 
+    # What a checkpoint may fit to a model with other classes or another number of queries.
+    class_rows: tuple[str, ...] = ('cls_branch.weight', 'cls_branch.bias')
+    resizable_rows: tuple[str, ...] = ('query_embedding.weight',)
+
+    # A successor that refines reference points makes this a method.
+    refine: Refine | None = None
+
     def __init__(
         self,
         num_classes: int,
@@ -47,6 +64,7 @@ class DETRHead(BaseModule):
         positional_encoding: dict,
         transformer: dict,
         criterion: dict | None = None,
+        class_activation: dict | None = None,
         num_reg_layers: int = 3,
         sigmoid_bboxes: bool = True,
         max_per_img: int | None = None,
@@ -55,55 +73,110 @@ class DETRHead(BaseModule):
         counts = dict(num_classes=num_classes, num_queries=num_queries, max_per_img=max_per_img)
         check_at_least(1, 'DETRHead', num_reg_layers=num_reg_layers, **counts)
         self.num_classes = num_classes
+        self.embed_dims = in_channels
+        self.num_reg_layers = num_reg_layers
         self.sigmoid_bboxes = sigmoid_bboxes
         self.max_per_img = max_per_img
-        self.query_embedding = nn.Embedding(num_queries, in_channels)
+        self.class_activation = TASK_UTILS.build(class_activation or dict(type='SoftmaxClasses'))
+        self.build_queries(num_queries)
         self.positional_encoding = MODELS.build(
             positional_encoding, default_args=dict(num_feats=in_channels // 2)
         )
         self.transformer = MODELS.build(transformer, default_args=dict(embed_dims=in_channels))
-        self.cls_branch = nn.Linear(in_channels, num_classes + 1)
-        self.reg_branch = MLP(in_channels, in_channels, 4, num_reg_layers)
+        self.build_branches()
         self.criterion = None
         if criterion is not None:
             self.criterion = MODELS.build(criterion, default_args=dict(num_classes=num_classes))
 
+    @property
+    def has_no_object_row(self) -> bool:
+        """Whether the last of ``class_rows`` is no class but no-object."""
+        return self.class_activation.has_no_object
+
+    def build_queries(self, num_queries: int) -> None:
+        """Build what the object queries are made of."""
+        self.query_embedding = nn.Embedding(num_queries, self.embed_dims)
+
+    def build_branches(self) -> None:
+        """Build the prediction feed-forward networks."""
+        num_logits = self.class_activation.num_logits(self.num_classes)
+        self.cls_branch = nn.Linear(self.embed_dims, num_logits)
+        self.reg_branch = MLP(self.embed_dims, self.embed_dims, 4, self.num_reg_layers)
+
     def forward(
-        self, features: Tensor, padding_mask: Tensor | None = None, all_layers: bool | None = None
+        self,
+        features: Sequence[Tensor],
+        padding_mask: Tensor | None = None,
+        backbone_features: Sequence[Tensor] | None = None,
+        targets: Sequence[SetTarget] | None = None,
+        all_layers: bool | None = None,
     ) -> SetPrediction:
         """Predict.
 
         Args:
-            features: [B, D, h, w].
+            features: Maps of the neck, [B, D, h, w] each.
             padding_mask: bool [B, H, W] at input resolution, True on padding; None when nothing is
                 padded.
-            all_layers: Predict from all L decoder layers; by default only in training with
-                auxiliary losses.
+            backbone_features: Maps of the backbone, for heads that read them; not for this one.
+            targets: Ground truth of B images in training, for heads that denoise it; not for this
+                one.
+            all_layers: Predict from all L decoder layers; by default in training, unless the
+                criterion supervises the last one alone.
 
         Returns:
             logits [L, B, N, K + 1] and bboxes [L, B, N, 4], L = 1 when only the last layer.
         """
         if all_layers is None:
-            all_layers = self.training and self.criterion is not None and self.criterion.aux_loss
-        if padding_mask is not None:
-            resized = F.interpolate(padding_mask[None].float(), size=features.shape[-2:])
-            padding_mask = resized[0].bool()
-        pos = self.positional_encoding(features, padding_mask)
-        hidden = self.transformer(
-            features, padding_mask, pos, self.query_embedding.weight, all_layers=all_layers
+            all_layers = self._supervises_all_layers()
+        masks = [_resize_mask(padding_mask, each) for each in features]
+        positions = [
+            self.positional_encoding(each, mask) for each, mask in zip(features, masks, strict=True)
+        ]
+        output = self.transformer(
+            features,
+            masks,
+            positions,
+            self.queries(targets),
+            refine=self.refine,
+            all_layers=all_layers,
         )
-        bboxes = self.reg_branch(hidden)
+        return self.decode(output)
+
+    def queries(self, targets: Sequence[SetTarget] | None) -> Queries:
+        """Return the object queries of a batch: the same learned positions for every image."""
+        return Queries(position=self.query_embedding.weight)
+
+    def decode(self, output: TransformerOutput) -> SetPrediction:
+        """Turn hidden states [L, B, N, D] into classes and boxes."""
+        bboxes = self.reg_branch(output.hidden)
         return SetPrediction(
-            self.cls_branch(hidden), bboxes.sigmoid() if self.sigmoid_bboxes else bboxes
+            self.cls_branch(output.hidden),
+            bboxes.sigmoid() if self.sigmoid_bboxes else bboxes,
+            class_activation=self.class_activation,
         )
 
+    def _supervises_all_layers(self) -> bool:
+        """A criterion that supervises the last layer alone may say so."""
+        last_alone = getattr(self.criterion, 'last_layer_only', False)
+        return self.training and self.criterion is not None and not last_alone
+
+    def targets(self, data_samples: list[DetDataSample], device: torch.device) -> list[SetTarget]:
+        """Ground truth of a batch as criterion and denoising want it, see SetCriterion."""
+        return self._criterion().targets(data_samples, device)
+
     def loss(
-        self, prediction: SetPrediction, data_samples: list[DetDataSample]
+        self,
+        prediction: SetPrediction,
+        data_samples: list[DetDataSample],
+        targets: list[SetTarget] | None = None,
     ) -> dict[str, Tensor]:
         """Losses of a prediction, see SetCriterion."""
+        return self._criterion()(prediction, data_samples, targets)
+
+    def _criterion(self) -> Any:
         if self.criterion is None:
             raise ValueError("the head was built without bbox_head.criterion: mode='loss' needs it")
-        return self.criterion(prediction, data_samples)
+        return self.criterion
 
     def predict(
         self, prediction: SetPrediction, data_samples: list[DetDataSample]
@@ -114,3 +187,10 @@ class DETRHead(BaseModule):
         for sample, instances in zip(data_samples, results, strict=True):
             sample.pred_instances = instances
         return data_samples
+
+
+def _resize_mask(padding_mask: Tensor | None, features: Tensor) -> Tensor | None:
+    """bool [B, H, W] -> bool [B, h, w], nearest neighbour as in the authors' code."""
+    if padding_mask is None:
+        return None
+    return F.interpolate(padding_mask[None].float(), size=features.shape[-2:])[0].bool()

@@ -31,9 +31,9 @@ def postprocess(
     Source: paper section 4 ("override the prediction of these slots with the second highest
         scoring class"); order and missing clipping as in the authors' code.
     """
-    probabilities = prediction.logits[-1].float().softmax(-1)
-    scores, labels = probabilities[..., :-1].max(-1)
-    bboxes_xyxy = cxcywh_to_xyxy(prediction.bboxes[-1].float())
+    last = prediction.layer(-1).float()
+    scores, labels = last.probabilities[0].max(-1)
+    bboxes_xyxy = cxcywh_to_xyxy(last.bboxes[0])
     sizes = torch.tensor(ori_shapes, dtype=bboxes_xyxy.dtype, device=bboxes_xyxy.device)
     bboxes_xyxy = bboxes_xyxy * sizes.flip(-1).repeat(1, 2)[:, None]
 

@@ -9,15 +9,13 @@ from torch.nn import functional as F
 
 from mmdetr.utils.arguments import check_at_least
 
-from .dropout import dropout
-
 
 class MultiheadAttention(nn.Module):
     """Multi-head attention with the parameters of ``torch.nn.MultiheadAttention`` (batch first).
 
     torch's module projects query, key and value apart as soon as one of them differs, which in
-    DETR is always (positions are added to query and key only), and it cannot share work between
-    layers. Parameter names and initialisation are torch's, so published weights fit.
+    DETR is always (positions are added to query and key only). Parameter names and initialisation
+    are torch's, so published weights fit.
 
     Args:
         embed_dims: D.
@@ -64,26 +62,15 @@ class MultiheadAttention(nn.Module):
         else:
             q, k = self._project(query, 0, 1), self._project(key, 1, 2)
         v = self._project(value, 2, 3)
-        attended = self._attend(
+        attended = self.attend(
             self._split_heads(q), self._split_heads(k), self._split_heads(v), attn_mask
         )
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None) -> Tensor:
-        """Heads [B, heads, Q or S, D / heads] -> [B, heads, Q, D / heads]."""
-        p = self.dropout if self.training else 0.0
-        if p == 0 or q.device.type != 'cpu':
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, dropout_p=p)
-        # torch has no fused kernel with dropout for the CPU; step by step it takes longer than
-        # this, with a mask that is drawn slowly and a softmax that is checked for empty rows.
-        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))
-        if attn_mask is None:
-            weights = scores.softmax(-1)
-        elif attn_mask.dtype == torch.bool:
-            weights = torch._safe_softmax(scores.masked_fill(~attn_mask, -torch.inf), -1)
-        else:
-            weights = torch._safe_softmax(scores + attn_mask, -1)
-        return torch.matmul(dropout(weights, p, training=True), v)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None) -> Tensor:
+        """Heads [B, heads, Q or S, D / heads] -> [B, heads, Q, D / heads]; equations 4 to 6."""
+        dropout = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, dropout_p=dropout)
 
     def _project(self, x: Tensor, first: int, last: int) -> Tensor:
         """Apply blocks first..last-1 of the fused projection (0 query, 1 key, 2 value)."""

@@ -10,27 +10,26 @@ from torch.utils.checkpoint import checkpoint
 from mmdetr.utils.memory import return_freed_memory
 
 
-def run(module: Callable[..., Any], *args: Any, checkpointing: bool) -> Any:
-    """Call ``module``; with ``checkpointing``, keep its inputs alone for the backward pass.
+def call_checkpointed(module: Callable[..., Any], *args: Any, enabled: bool) -> Any:
+    """Call ``module``; if ``enabled``, keep only its inputs and recompute the rest in backward.
 
-    Random numbers are drawn again as they were, so that results do not change. On a CPU, what the
-    C library keeps of freed tensors goes back to the system before each second computation, as the
-    process would otherwise grow by it.
+    The state of the random number generators is restored for the recomputation, so results do not
+    change. On a CPU, glibc's free memory is trimmed before it, else the process grows.
 
     Source: Chen et al., Training Deep Nets with Sublinear Memory Cost.
     """
-    if checkpointing and torch.is_grad_enabled():
+    if enabled and torch.is_grad_enabled():
         return checkpoint(module, *args, use_reentrant=False, context_fn=_contexts)
     return module(*args)
 
 
 def _contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-    """For the first computation and the second."""
-    return nullcontext(), _after_return()
+    """Return the contexts of the first computation and of the recomputation."""
+    return nullcontext(), _trimmed_memory()
 
 
 @contextmanager
-def _after_return() -> Iterator[None]:
+def _trimmed_memory() -> Iterator[None]:
     if not torch.cuda.is_available():
         return_freed_memory()
     yield

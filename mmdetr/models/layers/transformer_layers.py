@@ -3,17 +3,14 @@
 Legend: B images, S pixels of the feature map, N queries, D channels.
 """
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .attention import MultiheadAttention
-from .dropout import Dropout
-from .linear import linear
 
 
 class _TransformerLayer(nn.Module):
-    """What both layers share: the feed-forward part and the residual connection.
+    """What both layers share: the feed-forward part and where the normalisation stands.
 
     ``feedforward_channels=0`` leaves the feed-forward part out (paper section 4.2, "importance of
     FFN").
@@ -24,22 +21,24 @@ class _TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.norm_first = norm_first
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.has_feedforward = feedforward_channels > 0
         if self.has_feedforward:
             self.linear1 = nn.Linear(embed_dims, feedforward_channels)
             self.linear2 = nn.Linear(feedforward_channels, embed_dims)
 
     def _feedforward(self, x: Tensor) -> Tensor:
-        return linear(self.linear2, self.dropout(linear(self.linear1, x, relu=True)))
+        """Equation 8: two linear layers with ReLU between them."""
+        return self.linear2(self.dropout(F.relu(self.linear1(x))))
 
-    def _residual(
-        self, x: Tensor, norm: nn.LayerNorm, sublayer: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """Add what ``sublayer`` makes of x, normalising before it or after the sum."""
-        if self.norm_first:
-            return x + self.dropout(sublayer(norm(x)))
-        return norm(x + self.dropout(sublayer(x)))
+    def _before(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
+        """What a sub-layer reads: x, normalised in a pre-norm layer."""
+        return norm(x) if self.norm_first else x
+
+    def _after(self, norm: nn.LayerNorm, x: Tensor, output: Tensor) -> Tensor:
+        """Residual connection around a sub-layer, normalised in a post-norm layer."""
+        x = x + self.dropout(output)
+        return x if self.norm_first else norm(x)
 
 
 class TransformerEncoderLayer(_TransformerLayer):
@@ -82,14 +81,13 @@ class TransformerEncoderLayer(_TransformerLayer):
         Returns:
             [B, S, D]
         """
+        v = self._before(self.norm1, x)
+        q = k = v if pos is None else v + pos
+        x = self._after(self.norm1, x, self.self_attn(q, k, v, attn_mask))
 
-        def attend(y: Tensor) -> Tensor:
-            query = y if pos is None else y + pos
-            return self.self_attn(query, query, y, attn_mask)
-
-        x = self._residual(x, self.norm1, attend)
         if self.has_feedforward:
-            x = self._residual(x, self.norm2, self._feedforward)
+            y = self._before(self.norm2, x)
+            x = self._after(self.norm2, x, self._feedforward(y))
         return x
 
 
@@ -138,26 +136,23 @@ class TransformerDecoderLayer(_TransformerLayer):
             memory_key: [B, S, D] keys of the cross-attention: the memory with its positions, which
                 are the same for every layer and therefore added once by the caller.
             memory: [B, S, D] values of the cross-attention.
-            query_pos: [B or 1, N, D] added to the queries (and keys of the self-attention).
+            query_pos: [B or 1, N, D] added to the queries (and keys of the self-attention), or
+                None.
             self_attn_mask: Over [B, heads, N, N], as in MultiheadAttention.
             cross_attn_mask: Over [B, heads, N, S].
 
         Returns:
             [B, N, D]
         """
+        v = self._before(self.norm1, x)
+        q = k = v if query_pos is None else v + query_pos
+        x = self._after(self.norm1, x, self.self_attn(q, k, v, self_attn_mask))
 
-        def with_pos(y: Tensor) -> Tensor:
-            return y if query_pos is None else y + query_pos
+        y = self._before(self.norm2, x)
+        q = y if query_pos is None else y + query_pos
+        x = self._after(self.norm2, x, self.cross_attn(q, memory_key, memory, cross_attn_mask))
 
-        def attend_queries(y: Tensor) -> Tensor:
-            query = with_pos(y)
-            return self.self_attn(query, query, y, self_attn_mask)
-
-        def attend_memory(y: Tensor) -> Tensor:
-            return self.cross_attn(with_pos(y), memory_key, memory, cross_attn_mask)
-
-        x = self._residual(x, self.norm1, attend_queries)
-        x = self._residual(x, self.norm2, attend_memory)
         if self.has_feedforward:
-            x = self._residual(x, self.norm3, self._feedforward)
+            y = self._before(self.norm3, x)
+            x = self._after(self.norm3, x, self._feedforward(y))
         return x

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmdetr.registry import MODELS
+from mmdetr.structures import SetPrediction
 from mmdetr.utils.arguments import check_at_least
 
 
@@ -33,14 +34,33 @@ class CrossEntropyLoss(nn.Module):
         """Sum of the weights of all queries of one layer, the divisor of a weighted mean."""
         return num_objects + self.no_object_weight * num_no_objects
 
-    def forward(self, logits: Tensor, target_labels: Tensor, avg_factor: Tensor) -> Tensor:
-        """Logits [L, B, N, K + 1], labels [L, B, N] -> [L], summed and divided by ``avg_factor``.
+    def forward(
+        self, prediction: SetPrediction, target_labels: Tensor, avg_factor: Tensor
+    ) -> Tensor:
+        """Compute the loss of each layer, summed over queries and divided by ``avg_factor``.
 
-        The label K means no-object.
+        Args:
+            prediction: Its logits are [L, B, N, K + 1], no-object last.
+            target_labels: [L, B, N] in 0..K, K for no-object.
+            avg_factor: Sum of the weights; 0 where nothing has a weight, which gives the loss 0.
+
+        Returns:
+            [L]
+
+        Raises:
+            ValueError: The logits have no row for no-object.
         """
+        if not prediction.class_activation.has_no_object:
+            raise ValueError(
+                'CrossEntropyLoss needs logits with no-object: set bbox_head.class_activation to '
+                f'SoftmaxClasses, not {type(prediction.class_activation).__name__}, or take '
+                'another loss_cls'
+            )
+        logits = prediction.logits
         weight = torch.ones(logits.shape[-1], device=logits.device)
         weight[-1] = self.no_object_weight
         loss = F.cross_entropy(
             logits.flatten(0, 2), target_labels.flatten(), weight=weight, reduction='none'
         )
-        return self.loss_weight * loss.view(len(logits), -1).sum(1) / avg_factor
+        total = loss.view(len(logits), -1).sum(1)
+        return self.loss_weight * total / avg_factor.clamp(min=torch.finfo(total.dtype).tiny)

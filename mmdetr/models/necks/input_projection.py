@@ -17,18 +17,18 @@ class InputProjection(BaseModule):
     """Reduce the last feature map to the width of the transformer.
 
     Args:
-        in_channels: C; the detector passes that of the backbone.
+        in_channels: Widths of the backbone's maps, the last one C; the detector passes them.
         out_channels: D.
 
     Source: paper section 3.2. PyTorch's default initialisation, as in the authors' code.
     """
 
-    def __init__(self, in_channels: int, out_channels: int = 256) -> None:
+    def __init__(self, in_channels: Sequence[int], out_channels: int = 256) -> None:
         super().__init__()
         check_at_least(1, 'InputProjection', out_channels=out_channels)
         self.out_channels = out_channels
-        self.projection = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+        self.projection = nn.Conv2d(in_channels[-1], out_channels, kernel_size=1)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Feature maps of the backbone, the last one [B, C, h, w] -> [B, D, h, w]."""
-        return self.projection(features[-1])
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Maps of the backbone, the last one [B, C, h, w] -> one map ([B, D, h, w],)."""
+        return (self.projection(features[-1]),)

@@ -3,24 +3,16 @@
 Legend: B images, h w feature size, S = h * w, N queries, D channels, L decoder layers.
 """
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-from mmdetr.models.layers import TransformerDecoderLayer, TransformerEncoderLayer
-from mmdetr.models.layers.checkpointing import run
 from mmdetr.registry import MODELS
 from mmdetr.utils.arguments import check_at_least
 
+from .records import Queries, Refine, TransformerOutput
+
 _PLACES = ('attention', 'input', 'none')
-
-
-class _LayerStack(nn.Module):
-    """Layers and the normalisation after the last; holds them under the field's names."""
-
-    def __init__(self, layers: list[nn.Module], norm: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.norm = norm
 
 
 @MODELS.register_module()
@@ -39,10 +31,12 @@ class DETRTransformer(nn.Module):
             and keys of every layer), ``'input'`` (added once to the features) or ``'none'``.
         decoder_pos: The same for the decoder's view of the encoder output; ``'input'`` adds them
             to keys and values.
-        query_pos: Where the queries enter the decoder: ``'attention'`` (added in every layer to a
-            stream that starts at zero), ``'input'`` (they are the stream's start) or ``'none'``.
+        query_pos: Where the queries' positions enter the decoder: ``'attention'`` (added in every
+            layer), ``'input'`` (they start the stream) or ``'none'``.
         with_cp: Activation checkpointing: keep only the input of each layer and compute the rest
             again in the backward pass.
+        encoder: Config of the encoder; the sizes above are passed to it.
+        decoder: Config of the decoder; the sizes above are passed to it.
 
     Source: paper section 3.2, appendix A.3 and table 3.
     """
@@ -60,9 +54,10 @@ class DETRTransformer(nn.Module):
         decoder_pos: str = 'attention',
         query_pos: str = 'attention',
         with_cp: bool = False,
+        encoder: dict | None = None,
+        decoder: dict | None = None,
     ) -> None:
         super().__init__()
-        self.with_cp = with_cp
         for name, place in dict(
             encoder_pos=encoder_pos, decoder_pos=decoder_pos, query_pos=query_pos
         ).items():
@@ -76,90 +71,85 @@ class DETRTransformer(nn.Module):
             feedforward_channels=feedforward_channels,
         )
         self.encoder_pos, self.decoder_pos, self.query_pos = encoder_pos, decoder_pos, query_pos
-        sizes = (embed_dims, num_heads, feedforward_channels, dropout, norm_first)
-        self.encoder = _LayerStack(
-            [TransformerEncoderLayer(*sizes) for _ in range(num_encoder_layers)],
-            nn.LayerNorm(embed_dims) if norm_first else nn.Identity(),
+        sizes = dict(
+            embed_dims=embed_dims,
+            num_heads=num_heads,
+            feedforward_channels=feedforward_channels,
+            dropout=dropout,
+            norm_first=norm_first,
+            with_cp=with_cp,
         )
-        self.decoder = _LayerStack(
-            [TransformerDecoderLayer(*sizes) for _ in range(num_decoder_layers)],
-            nn.LayerNorm(embed_dims),
+        self.encoder = MODELS.build(
+            encoder or dict(type='TransformerEncoder'),
+            default_args=dict(sizes, num_layers=num_encoder_layers),
         )
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
+        self.decoder = MODELS.build(
+            decoder or dict(type='TransformerDecoder'),
+            default_args=dict(sizes, num_layers=num_decoder_layers),
+        )
 
     def forward(
         self,
-        features: Tensor,
-        padding_mask: Tensor | None,
-        pos: Tensor,
-        queries: Tensor,
+        features: Sequence[Tensor],
+        padding_masks: Sequence[Tensor | None],
+        positions: Sequence[Tensor],
+        queries: Queries,
+        refine: Refine | None = None,
         all_layers: bool = False,
-        self_attn_mask: Tensor | None = None,
-        cross_attn_mask: Tensor | None = None,
-    ) -> Tensor:
+    ) -> TransformerOutput:
         """Turn features and queries into one embedding per query.
 
         Args:
-            features: [B, D, h, w].
-            padding_mask: bool [B, h, w], True on padding; None when nothing is padded.
-            pos: [B or 1, D, h, w] spatial encoding.
-            queries: [N, D] object queries.
+            features: One map [B, D, h, w].
+            padding_masks: Its bool [B, h, w], True on padding, or None when nothing is padded.
+            positions: Its spatial encoding [B or 1, D, h, w].
+            queries: The object queries.
+            refine: Handed to a decoder that refines reference points.
             all_layers: Return every decoder layer's output, not the last one's alone.
-            self_attn_mask: Over [B, heads, N, N]; bool with True where a query may see another.
-            cross_attn_mask: Over [B, heads, N, S]; bool with True where a query may see a pixel.
-                Padding is masked in addition.
 
         Returns:
-            [L, B, N, D], normalised, L = 1 unless ``all_layers``.
+            Hidden states [L, B, N, D], L = 1 unless ``all_layers``, and the memory [B, S, D].
+
+        Raises:
+            ValueError: There is more than one feature map.
         """
-        memory = features.flatten(2).transpose(1, 2)
-        pos = pos.flatten(2).transpose(1, 2).to(memory.dtype)
-        valid = None if padding_mask is None else ~padding_mask.flatten(1)[:, None, None]
-        memory = self._encode(memory, pos, valid)
-        if cross_attn_mask is None:
-            cross_attn_mask = valid
-        elif valid is not None:
-            cross_attn_mask = cross_attn_mask & valid
-        return self._decode(memory, pos, queries, all_layers, self_attn_mask, cross_attn_mask)
-
-    def _encode(self, memory: Tensor, pos: Tensor, valid: Tensor | None) -> Tensor:
-        if self.encoder_pos == 'input':
-            memory = memory + pos
-        layer_pos = pos if self.encoder_pos == 'attention' else None
-        for layer in self.encoder.layers:
-            memory = run(layer, memory, layer_pos, valid, checkpointing=self.with_cp)
-        return self.encoder.norm(memory)
-
-    def _decode(
-        self,
-        memory: Tensor,
-        pos: Tensor,
-        queries: Tensor,
-        all_layers: bool,
-        self_attn_mask: Tensor | None,
-        cross_attn_mask: Tensor | None,
-    ) -> Tensor:
-        memory_key = memory if self.decoder_pos == 'none' else memory + pos
-        if self.decoder_pos == 'input':
-            memory = memory_key
-        queries = queries.to(memory.dtype).expand(len(memory), -1, -1)
-        x = queries if self.query_pos == 'input' else queries.new_zeros(queries.shape)
-        query_pos = queries if self.query_pos == 'attention' else None
-        outputs = []
-        for layer in self.decoder.layers:
-            x = run(
-                layer,
-                x,
-                memory_key,
-                memory,
-                query_pos,
-                self_attn_mask,
-                cross_attn_mask,
-                checkpointing=self.with_cp,
+        if len(features) != 1:
+            raise ValueError(
+                f'DETRTransformer attends to one feature map, the neck gives {len(features)}'
             )
-            outputs.append(x)
-        if not all_layers:
-            outputs = outputs[-1:]
-        return self.decoder.norm(torch.stack(outputs))
+        x = features[0].flatten(2).transpose(1, 2)
+        pos = positions[0].flatten(2).transpose(1, 2).to(x.dtype)
+        mask = padding_masks[0]
+        attn_mask = None if mask is None else ~mask.flatten(1)[:, None, None]
+
+        if self.encoder_pos == 'input':
+            x = x + pos
+        memory = self.encoder(x, pos if self.encoder_pos == 'attention' else None, attn_mask)
+
+        memory_key = memory if self.decoder_pos == 'none' else memory + pos
+        stream, query_pos = self._place_queries(queries, memory)
+        hidden, reference_points = self.decoder(
+            stream,
+            memory_key,
+            memory_key if self.decoder_pos == 'input' else memory,
+            query_pos=query_pos,
+            self_attn_mask=queries.self_attn_mask,
+            cross_attn_mask=attn_mask,
+            reference_points=queries.reference_points,
+            refine=refine,
+            all_layers=all_layers,
+        )
+        return TransformerOutput(hidden, reference_points, memory)
+
+    def _place_queries(self, queries: Queries, memory: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the start of the decoder's stream [B, N, D] and what is added in its layers."""
+        parts = [part for part in (queries.position, queries.content) if part is not None]
+        shape = (len(memory), parts[0].shape[-2], memory.shape[-1])
+        position, content = (
+            None if part is None else part.to(memory.dtype).expand(shape)
+            for part in (queries.position, queries.content)
+        )
+        stream = memory.new_zeros(shape) if content is None else content
+        if position is not None and self.query_pos == 'input':
+            stream = position if content is None else content + position
+        return stream, position if self.query_pos == 'attention' else None

@@ -3,11 +3,16 @@
 Legend: B images, h w feature size, S = h * w, N queries, D channels, L decoder layers.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from mmdetr.registry import MODELS
 from mmdetr.utils.arguments import check_at_least
+
+from .encoder_decoder import xavier_init
+from .records import Queries, Refine, TransformerOutput
 
 
 @MODELS.register_module()
@@ -57,36 +62,44 @@ class TorchTransformer(nn.Module):
             nn.TransformerDecoderLayer(*sizes, batch_first=True), num_decoder_layers
         )
         # torch clones one layer, so without this all layers would start with equal weights.
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
+        xavier_init(self)
 
     def forward(
         self,
-        features: Tensor,
-        padding_mask: Tensor | None,
-        pos: Tensor,
-        queries: Tensor,
+        features: Sequence[Tensor],
+        padding_masks: Sequence[Tensor | None],
+        positions: Sequence[Tensor],
+        queries: Queries,
+        refine: Refine | None = None,
         all_layers: bool = False,
-    ) -> Tensor:
+    ) -> TransformerOutput:
         """Turn features and queries into one embedding per query.
 
         Args:
-            features: [B, D, h, w].
-            padding_mask: bool [B, h, w], True on padding; None when nothing is padded.
-            pos: [B or 1, D, h, w] spatial encoding.
-            queries: [N, D] object queries.
+            features: One map [B, D, h, w].
+            padding_masks: Its bool [B, h, w], True on padding, or None when nothing is padded.
+            positions: Its spatial encoding [B or 1, D, h, w].
+            queries: Object queries with a ``position`` part alone.
+            refine: Only None: the layers refine no reference points.
             all_layers: Return every decoder layer's output, not the last one's alone.
 
         Returns:
-            [L, B, N, D], L = 1 unless ``all_layers``.
+            Hidden states [L, B, N, D], L = 1 unless ``all_layers``, and the memory [B, S, D].
+
+        Raises:
+            ValueError: There is more than one feature map, or the queries have other parts.
         """
-        mask = None if padding_mask is None else padding_mask.flatten(1)
-        tokens = (features + pos).flatten(2).transpose(1, 2)
+        others = (queries.content, queries.reference_points, queries.self_attn_mask, refine)
+        if len(features) != 1 or queries.position is None or any(o is not None for o in others):
+            raise ValueError(
+                'TorchTransformer attends to one feature map with queries that are positions alone'
+            )
+        mask = None if padding_masks[0] is None else padding_masks[0].flatten(1)
+        tokens = (features[0] + positions[0]).flatten(2).transpose(1, 2)
         memory = self.encoder(tokens, src_key_padding_mask=mask)
-        x = queries.expand(len(memory), -1, -1)
+        x = queries.position.expand(memory.shape[0], -1, -1)
         outputs = []
         for layer in self.decoder.layers:
             x = layer(x, memory, memory_key_padding_mask=mask)
             outputs.append(x)
-        return torch.stack(outputs if all_layers else outputs[-1:])
+        return TransformerOutput(torch.stack(outputs if all_layers else outputs[-1:]), None, memory)

@@ -1,0 +1,122 @@
+"""Convolution, fixed batch norm, shortcut and ReLU as one operation.
+
+Legend: B images, C input and O output channels, H W input and h w output size.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import FrozenBatchNorm2d
+
+
+def conv_norm(
+    conv: nn.Module, norm: nn.Module, x: Tensor, shortcut: Tensor | None = None, relu: bool = True
+) -> Tensor:
+    """Convolve, normalise, add a shortcut and rectify.
+
+    A batch norm with fixed statistics is a scale and shift per channel, which the convolution can
+    do itself: exact, differentiable, and without another pass over the feature map. Where no
+    gradient is recorded, oneDNN adds and rectifies as well, before it writes the result.
+
+    Args:
+        conv: The convolution, or what computes it in another form.
+        norm: Its batch norm, or an identity after :func:`fold`.
+        x: [B, C, H, W].
+        shortcut: [B, O, h, w], added before the ReLU.
+        relu: Whether the result is rectified.
+
+    Returns:
+        [B, O, h, w]
+    """
+    if isinstance(conv, nn.Conv2d) and has_fixed_statistics(norm):
+        weight, bias = fold_weights(conv, norm)
+        if has_fused_kernels(x, weight, shortcut):
+            return _fused(conv, weight, bias, x, shortcut, relu)
+        x = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    else:
+        x = norm(conv(x))
+    # In place: no gradient needs what convolution and batch norm return, and fresh memory for maps
+    # this large costs more than the sum.
+    if shortcut is not None:
+        x += shortcut
+    return x.relu_() if relu else x
+
+
+def has_fused_kernels(*tensors: Tensor | None) -> bool:
+    """Whether oneDNN's fused kernels take the tensors: on a CPU, with no gradient recorded.
+
+    torch's public operations fall back where a CPU lacks the instructions for bfloat16 (AVX-512
+    or AVX-NE-CONVERT); these kernels raise instead.
+    """
+    given = [tensor for tensor in tensors if tensor is not None]
+    if torch.compiler.is_compiling():  # the compiler fuses by itself
+        return False
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+        return False
+    return (
+        all(tensor.device.type == 'cpu' for tensor in given)
+        and torch.backends.mkldnn.is_available()
+        and bool(torch.backends.mkldnn.enabled)
+        and _has_kernels_for(given[0].dtype)
+        and not torch.is_autocast_enabled('cpu')
+    )
+
+
+def _has_kernels_for(dtype: torch.dtype) -> bool:
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
+
+
+def _fused(
+    conv: nn.Conv2d,
+    weight: Tensor,
+    bias: Tensor | None,
+    x: Tensor,
+    shortcut: Tensor | None,
+    relu: bool,
+) -> Tensor:
+    geometry: Any = (conv.padding, conv.stride, conv.dilation, conv.groups)
+    # Activations are given by name, scalar arguments and algorithm; ReLU has neither of the latter.
+    no_scalars: list = []
+    kernel = torch.ops.mkldnn._convolution_pointwise
+    if shortcut is None:
+        return kernel(x, weight, bias, *geometry, 'relu' if relu else 'none', no_scalars, '')
+    alpha = 1.0
+    activation = ('relu' if relu else None, no_scalars, '')
+    return kernel(x, shortcut, weight, bias, *geometry, 'add', alpha, *activation)
+
+
+def has_fixed_statistics(norm: nn.Module) -> bool:
+    """Whether a batch norm is a constant scale and shift at the moment."""
+    if isinstance(norm, nn.BatchNorm2d):
+        return not norm.training and norm.track_running_stats
+    return isinstance(norm, FrozenBatchNorm2d | nn.Identity)
+
+
+def fold_weights(conv: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the convolution that does the work of its batch norm as well."""
+    if isinstance(norm, nn.Identity):
+        return conv.weight, conv.bias
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+
+
+@torch.no_grad()
+def fold(owner: nn.Module, conv_name: str, norm_name: str) -> None:
+    """Fold a batch norm into its convolution for good, for inference.
+
+    Args:
+        owner: The module that holds both.
+        conv_name: Name of the convolution in ``owner``.
+        norm_name: Name of the batch norm, which becomes an identity.
+    """
+    conv = getattr(owner, conv_name)
+    weight, bias = fold_weights(conv, getattr(owner, norm_name))
+    conv.weight = nn.Parameter(
+        weight.contiguous(memory_format=torch.channels_last), requires_grad=False
+    )
+    conv.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+    setattr(owner, norm_name, nn.Identity())

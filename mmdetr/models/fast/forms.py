@@ -1,0 +1,44 @@
+"""Putting fast forms in the place of plain layers, and back."""
+
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from mmdetr.models.backbones.resnet import ResNet
+from mmdetr.models.layers import MultiheadAttention
+
+from .attention import FastMultiheadAttention
+from .dropout import FastDropout
+from .resnet import FastBasicBlock, FastBottleneck, FastResNet
+
+# A fast form derives from the plain one and has its parameters and buffers, so that weights fit
+# and a module changes its form by changing its class.
+FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {
+    ResNet: FastResNet,
+    BasicBlock: FastBasicBlock,
+    Bottleneck: FastBottleneck,
+    MultiheadAttention: FastMultiheadAttention,
+    nn.Dropout: FastDropout,
+}
+_PLAIN_FORMS = {fast: plain for plain, fast in FAST_FORMS.items()}
+
+
+def use_fast_forms(model: nn.Module) -> None:
+    """Let a model compute in fast forms on a CPU, in training and inference; in place.
+
+    The numbers are those of the plain forms up to rounding, except for the random numbers of
+    dropout. On a GPU the plain forms compute. Forward hooks on the convolutions and batch norms
+    inside a block are not called, and what derives from a plain layer keeps its own form.
+    """
+    _change_classes(model, FAST_FORMS)
+
+
+def use_plain_forms(model: nn.Module) -> None:
+    """Undo :func:`use_fast_forms`."""
+    _change_classes(model, _PLAIN_FORMS)
+
+
+def _change_classes(model: nn.Module, forms: dict[type[nn.Module], type[nn.Module]]) -> None:
+    for module in model.modules():
+        form = forms.get(type(module))
+        if form is not None:
+            module.__class__ = form

@@ -1,0 +1,58 @@
+"""What a row of class logits means: the one place that head, costs, losses and tools ask.
+
+Legend: K classes; leading dimensions are free.
+"""
+
+import torch
+from torch import Tensor
+
+from mmdetr.registry import TASK_UTILS
+
+
+@TASK_UTILS.register_module()
+class SoftmaxClasses:
+    """K classes and no-object share one softmax; the last of K + 1 logits is no-object.
+
+    Source: paper section 3.1 (the class label "no object").
+    """
+
+    has_no_object = True
+
+    def num_logits(self, num_classes: int) -> int:
+        """Number of logits of one query."""
+        return num_classes + 1
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits [..., K + 1] -> probability of each class [..., K], without no-object."""
+        return logits.softmax(-1)[..., :-1]
+
+    def predicted_labels(self, logits: Tensor) -> Tensor:
+        """Logits [..., K + 1] -> best label [...] in 0..K, K for no-object."""
+        return logits.argmax(-1)
+
+
+@TASK_UTILS.register_module()
+class SigmoidClasses:
+    """K independent probabilities; a query without object has low ones.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, section 3; used by the successors of
+        DETR.
+    """
+
+    has_no_object = False
+
+    def num_logits(self, num_classes: int) -> int:
+        """Number of logits of one query."""
+        return num_classes
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits [..., K] -> probability of each class [..., K]."""
+        return logits.sigmoid()
+
+    def predicted_labels(self, logits: Tensor) -> Tensor:
+        """Logits [..., K] -> best label [...] in 0..K, K where no class reaches 0.5."""
+        best, labels = logits.max(-1)
+        return torch.where(best > 0, labels, logits.shape[-1])
+
+
+ClassActivation = SoftmaxClasses | SigmoidClasses
