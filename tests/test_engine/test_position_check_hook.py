@@ -16,7 +16,7 @@ from mmdetr.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LEARNED = 'ablations/detr_r50_16xb4-300e_coco_learned-pos.py'
-SHORT = 'detr_r50_minimal_8xb2-150e_coco.py'
+SHORT = 'detr_short_r50_8xb2-150e_coco.py'
 RATIO = dict(type='Resize', scale=(800, 1333), keep_ratio=True)
 FIXED = dict(type='Resize', scale=(640, 480), keep_ratio=False)
 FLIP = dict(type='RandomFlip', prob=0.5)

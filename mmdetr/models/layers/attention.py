@@ -68,7 +68,7 @@ class MultiheadAttention(nn.Module):
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None) -> Tensor:
-        """Heads [B, heads, Q or S, D / heads] -> [B, heads, Q, D / heads]; equations 4 to 6."""
+        """Heads [B, heads, Q or S, D / heads] -> [B, heads, Q, D / heads]."""
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, dropout_p=dropout)
 

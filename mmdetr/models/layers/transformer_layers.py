@@ -28,7 +28,7 @@ class _TransformerLayer(nn.Module):
             self.linear2 = nn.Linear(feedforward_channels, embed_dims)
 
     def _feedforward(self, x: Tensor) -> Tensor:
-        """Equation 8: two linear layers with ReLU between them."""
+        """Two linear layers with ReLU between them (paper, appendix A.1)."""
         return self.linear2(self.dropout(F.relu(self.linear1(x))))
 
     def _before(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:

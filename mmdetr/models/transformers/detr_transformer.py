@@ -128,6 +128,9 @@ class DETRTransformer(nn.Module):
 
         memory_key = memory if self.decoder_pos == 'none' else memory + pos
         stream, query_pos = self._place_queries(queries, memory)
+        reference_points = queries.reference_points
+        if reference_points is not None:
+            reference_points = reference_points.expand(*stream.shape[:2], -1)
         hidden, reference_points = self.decoder(
             stream,
             memory_key,
@@ -135,7 +138,7 @@ class DETRTransformer(nn.Module):
             query_pos=query_pos,
             self_attn_mask=queries.self_attn_mask,
             cross_attn_mask=attn_mask,
-            reference_points=queries.reference_points,
+            reference_points=reference_points,
             refine=refine,
             all_layers=all_layers,
         )
@@ -144,7 +147,7 @@ class DETRTransformer(nn.Module):
     def _place_queries(self, queries: Queries, memory: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the start of the decoder's stream [B, N, D] and what is added in its layers."""
         parts = [part for part in (queries.position, queries.content) if part is not None]
-        shape = (len(memory), parts[0].shape[-2], memory.shape[-1])
+        shape = (memory.shape[0], parts[0].shape[-2], memory.shape[-1])
         position, content = (
             None if part is None else part.to(memory.dtype).expand(shape)
             for part in (queries.position, queries.content)

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 
-# (layer, hidden [B, N, D], reference points [B, N, ...]) -> reference points of the next layer.
+# (layer, hidden [B, N, D], reference points [B, N, 2 or 4]) -> reference points of the next layer.
 Refine: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
 
 
@@ -18,8 +18,8 @@ class Queries(NamedTuple):
     Attributes:
         position: [N, D] or [B, N, D] what a query looks for; DETR's learned object queries.
         content: [N, D] or [B, N, D] what the decoder's stream starts with; None starts it at zero.
-        reference_points: [N, ...] or [B, N, ...] in 0..1 of the unpadded image, for decoders that
-            refine boxes layer by layer.
+        reference_points: [N, 2 or 4] or [B, N, 2 or 4] in 0..1 of the unpadded image, for decoders
+            that refine boxes layer by layer.
         self_attn_mask: Over [B, heads, N, N], bool with True where a query may see another; keeps
             denoising queries apart.
     """
@@ -35,7 +35,7 @@ class TransformerOutput(NamedTuple):
 
     Attributes:
         hidden: [L, B, N, D] normalised outputs of the decoder layers; L = 1 for the last alone.
-        reference_points: [L, B, N, ...] reference points that each of these layers worked with;
+        reference_points: [L, B, N, 2 or 4] reference points that each of these layers worked with;
             None where the decoder has none.
         memory: [B, S, D] output of the encoder, the pixels of all maps in order.
     """

@@ -30,7 +30,7 @@ class TorchTransformer(nn.Module):
         feedforward_channels: Hidden width of the feed-forward parts; 4 * D by default.
         dropout: Dropout of attention weights, hidden units and sub-layer outputs.
 
-    Source: paper section 3.2; the layout is that of the authors' minimal demonstration, with the
+    Source: paper section 3.2; the layout is that of the authors' notebook detr_demo.ipynb, with the
         positions of the row "at input" of table 3.
     """
 
