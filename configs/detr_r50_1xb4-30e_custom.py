@@ -1,7 +1,7 @@
 # Fine-tune the published R50 on one's own COCO-format data, on one GPU: 4 images a step, 4 steps an
 # update, 30 epochs. A child changes classes and paths (README, "Your own data").
 #   python tools/train.py configs/my_data.py
-# Cost and result depend on the data.
+# Cost and result: depend on the data.
 _base_ = [
     '_base_/models/detr_r50.py',
     '_base_/datasets/custom_coco_detection.py',
