@@ -9,7 +9,12 @@ from torch import Tensor
 
 
 def cxcywh_to_xyxy(bboxes_cxcywh: Tensor) -> Tensor:
-    """[..., 4] centre, width, height -> [..., 4] left, top, right, bottom, in the same units."""
+    """[..., 4] centre, width, height -> [..., 4] left, top, right, bottom, in the same units.
+
+    Example:
+        >>> cxcywh_to_xyxy(torch.tensor([0.5, 0.5, 0.2, 1.0])).tolist()
+        [0.4000000059604645, 0.0, 0.6000000238418579, 1.0]
+    """
     centre, size = bboxes_cxcywh.split(2, dim=-1)
     half = 0.5 * size
     return torch.cat((centre - half, centre + half), dim=-1)
@@ -31,6 +36,11 @@ def generalized_iou(bboxes1_xyxy: Tensor, bboxes2_xyxy: Tensor, eps: float = 1e-
 
     Returns:
         [...] in -1..1.
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0, 2, 2], [1, 0, 3, 2], [4, 0, 6, 2]])
+        >>> generalized_iou(boxes[:1], boxes).tolist()  # equal, overlapping by half, apart
+        [1.0, 0.3333333432674408, -0.3333333432674408]
 
     Source: Rezatofighi et al., Generalized Intersection over Union, algorithm 1; DETR appendix A.2.
     """

@@ -6,7 +6,7 @@ import torchvision
 from mmengine.structures import InstanceData
 from torchvision.ops import FrozenBatchNorm2d
 
-from mmdetr.models import DetDataPreprocessor, ResNet
+from mmdetr.models import DetDataPreprocessor, DETRHead, InputProjection, ResNet
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample
 from tests.helpers.reference import model_config, read_case
@@ -54,6 +54,67 @@ def test_layers_in_training_and_evaluation(small_model):
     assert small_model(inputs).logits.shape == (3, 2, 12, 92)
     small_model.bbox_head.criterion.aux_loss = False
     assert small_model(inputs).logits.shape[0] == 1
+
+
+def test_parts_are_told_what_they_ask_for():
+    """Widths always; strides and the backbone's widths where a constructor names them."""
+    told = {}
+
+    class Neck(InputProjection):
+        def __init__(self, strides, **kwargs):
+            super().__init__(**kwargs)
+            told.update(neck=(kwargs['in_channels'], strides))
+
+    class Head(DETRHead):
+        def __init__(self, *args, backbone_channels, **kwargs):
+            super().__init__(*args, **kwargs)
+            told.update(head=(kwargs['in_channels'], backbone_channels))
+
+        def forward(self, features, padding_mask=None, backbone_features=None, **kwargs):
+            told.update(maps=[each.shape[1] for each in backbone_features])
+            return super().forward(features, padding_mask, backbone_features, **kwargs)
+
+    config = model_config(read_case('sine_post')[0])
+    config['backbone']['out_indices'] = (1, 3)
+    config['neck']['type'], config['bbox_head']['type'] = Neck, Head
+    model = MODELS.build(config)
+    model(torch.zeros(1, 3, 64, 64))
+    width = config['neck']['out_channels']
+    widths = model.backbone.out_channels
+    assert told == dict(neck=(widths, (8, 32)), head=(width, widths), maps=list(widths))
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_a_head_sees_ground_truth_in_training_alone(small_model, training):
+    seen = []
+    forward = small_model.bbox_head.forward
+
+    def watched(*args, targets=None, **kwargs):
+        seen.append(targets)
+        return forward(*args, targets=targets, **kwargs)
+
+    small_model.bbox_head.forward = watched
+    small_model.train(training)
+    sample = DetDataSample(metainfo=dict(img_id=1, img_shape=(64, 64), ori_shape=(64, 64)))
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[0.0, 0, 32, 64]]), labels=torch.tensor([3])
+    )
+    image = torch.zeros(1, 3, 64, 64)
+    small_model(image, data_samples=[sample], mode='loss')
+    with torch.no_grad():
+        small_model.eval()(image, data_samples=[sample], mode='predict')
+    first, second = seen
+    assert second is None
+    if training:
+        assert first[0].bboxes.tolist() == [[0.25, 0.5, 0.5, 1.0]]
+    else:
+        assert first is None
+
+
+def test_a_criterion_need_not_know_of_auxiliary_losses(small_model):
+    """The head predicts from every layer in training unless the criterion says otherwise."""
+    small_model.train().bbox_head.criterion = torch.nn.Identity()
+    assert small_model(torch.zeros(1, 3, 64, 64)).num_layers == 3
 
 
 def test_unknown_mode(small_model):

@@ -44,6 +44,15 @@ class HungarianAssigner:
     Args:
         match_costs: Named cost configs; ``None`` drops one (``dict(giou=None)`` in a child config).
 
+    Example:
+        >>> from mmdetr.models import BBoxL1Cost
+        >>> assigner = HungarianAssigner(dict(bbox=dict(type=BBoxL1Cost)))
+        >>> bboxes = torch.tensor([[0.9, 0.9, 0.1, 0.1], [0.2, 0.2, 0.1, 0.1]])
+        >>> prediction = SetPrediction(torch.zeros(1, 1, 2, 4), bboxes[None, None])
+        >>> target = SetTarget(torch.tensor([2]), torch.tensor([[0.25, 0.2, 0.1, 0.1]]))
+        >>> assigner(prediction, [target]).query  # the second query stands for the object
+        tensor([[1]])
+
     Source: paper section 3.1, equation 1.
     """
 

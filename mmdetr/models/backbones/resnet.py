@@ -47,6 +47,11 @@ class ResNet(BaseModule):
         out_channels: Channels of each returned feature map.
         strides: Input pixels per pixel of each returned feature map.
 
+    Example:
+        >>> maps = ResNet(18, out_indices=(2, 3))(torch.zeros(1, 3, 64, 96))
+        >>> [tuple(each.shape) for each in maps]
+        [(1, 256, 4, 6), (1, 512, 2, 3)]
+
     Source: paper section 4 "technical details" and table 1 (DC5); He et al., Deep Residual
         Learning.
     """

@@ -1,3 +1,9 @@
+"""Faster forms of plain layers for a CPU, put in their place from outside.
+
+Each derives from the plain layer and is tested against it. docs/performance.md has what each one
+brings.
+"""
+
 from .forms import FAST_FORMS, use_fast_forms, use_plain_forms
 from .resnet import fold_batch_norms
 

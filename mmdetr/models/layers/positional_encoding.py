@@ -22,6 +22,11 @@ class SinePositionalEncoding(nn.Module):
         normalize: Scale positions to 0..2 pi over the unpadded image; else count pixels from 1.
         temperature: Longest wavelength, in units of 2 pi.
 
+    Example:
+        >>> encoding = SinePositionalEncoding(num_feats=128)
+        >>> encoding(torch.zeros(2, 256, 25, 34)).shape  # one for both images: nothing is padded
+        torch.Size([1, 256, 25, 34])
+
     Source: paper appendix A.4; the order of channels and the offset 1e-6 in the normalisation are
         the authors' code's.
     """

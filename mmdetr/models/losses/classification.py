@@ -30,7 +30,7 @@ class CrossEntropyLoss(nn.Module):
         self.no_object_weight = no_object_weight
         self.loss_weight = loss_weight
 
-    def weight_sum(self, num_objects: int, num_no_objects: int) -> float:
+    def avg_factor(self, num_objects: int, num_no_objects: int) -> float:
         """Sum of the weights of all queries of one layer, the divisor of a weighted mean."""
         return num_objects + self.no_object_weight * num_no_objects
 

@@ -149,8 +149,8 @@ class SetCriterion(nn.Module):
         target_labels = self.target_labels(prediction, targets, assignment)
         num_bboxes = sum(len(target.labels) for target in targets)
         num_matched = assignment.query.shape[1]
-        weight_sum = self.loss_cls.weight_sum(num_matched, target_labels[0].numel() - num_matched)
-        factors = torch.tensor((num_bboxes, weight_sum), dtype=torch.float32)
+        cls_weight = self.loss_cls.avg_factor(num_matched, target_labels[0].numel() - num_matched)
+        factors = torch.tensor((num_bboxes, cls_weight), dtype=torch.float32)
         factors = factors.to(target_labels.device, non_blocking=True)
         if get_world_size() > 1:
             all_reduce(factors, op='mean')
