@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scipy.stats import ttest_ind
+from _common import new_figure, table
 
 CONFIDENCE = 0.95
 BASELINE = 'baseline'
@@ -80,7 +80,7 @@ class Comparison(NamedTuple):
     high: float | None
 
 
-def compare(better: Sequence[float], worse: Sequence[float]) -> Comparison:
+def mean_difference(better: Sequence[float], worse: Sequence[float]) -> Comparison:
     """Compare two samples of AP, a value per seed.
 
     They are not paired: variants of other weights draw other random numbers from one seed.
@@ -91,6 +91,8 @@ def compare(better: Sequence[float], worse: Sequence[float]) -> Comparison:
     variances = [statistics.variance(each) / len(each) for each in (better, worse)]
     if sum(variances) == 0:
         return Comparison(difference, 0.0, difference, difference)
+    from scipy.stats import ttest_ind
+
     test = ttest_ind(better, worse, equal_var=False)
     interval = test.confidence_interval(CONFIDENCE)
     return Comparison(difference, sum(variances) ** 0.5, float(interval.low), float(interval.high))
@@ -110,24 +112,24 @@ def points(runs: Sequence[Run], variant: str, name: str = 'AP') -> list[float]:
     return [100 * run[name] for run in runs if run['variant'] == variant]
 
 
-def page(runs: Sequence[Run], texts: dict[str, str], command: str) -> str:
+def page(runs: Sequence[Run], texts: dict[str, str]) -> str:
     """The whole page as Markdown.
 
     Args:
         runs: In the order of the table.
         texts: What each variant changes.
-        command: That trains all of them.
     """
     present = list(dict.fromkeys(run['variant'] for run in runs))
     orderings = [each for each in ORDERINGS if {each.better, each.worse} <= set(present)]
     (epochs,) = {run['epochs'] for run in runs}
     dates = sorted({run['date'] for run in runs})
     where = '; '.join(sorted({run['machine'] for run in runs}))
+    seeds = ' '.join(str(seed) for seed in sorted({run['seed'] for run in runs}))
     left_out = [name for name in texts if name not in present]
     parts = [
         "# The paper's orderings at the size of a laptop",
         f'{" to ".join(dict.fromkeys((dates[0], dates[-1])))}; {where}.',
-        f'```bash\n{command}\n```',
+        f'```bash\npython benchmarks/ablation_grid.py --epochs {epochs} --seeds {seeds}\n```',
         SETTING.format(epochs=epochs),
         '![AP of each variant, a point per seed](ablation_grid.png)',
         '## Variants',
@@ -138,7 +140,7 @@ def page(runs: Sequence[Run], texts: dict[str, str], command: str) -> str:
         'trained with fewer decoder layers.',
         '## Orderings',
         RULE.format(count=len(orderings)),
-        _orderings_table(runs, orderings),
+        _orderings_table(runs, orderings).rstrip(),
         _summary(runs, orderings),
         'Raw results: [ablation_grid.json](ablation_grid.json).',
     ]
@@ -147,11 +149,8 @@ def page(runs: Sequence[Run], texts: dict[str, str], command: str) -> str:
 
 def plot(runs: Sequence[Run], path: Path) -> None:
     """AP of every run, the mean of each variant, and the baseline's range as a band."""
-    from matplotlib.figure import Figure
-
     present = list(dict.fromkeys(run['variant'] for run in runs))
-    figure = Figure(figsize=(7, 0.4 * len(present) + 1), layout='constrained')
-    axes = figure.subplots()
+    figure, axes = new_figure(7, 0.4 * len(present) + 1)
     if BASELINE in present:
         band = points(runs, BASELINE)
         axes.axvspan(min(band), max(band), color='tab:blue', alpha=0.15, lw=0)
@@ -177,7 +176,7 @@ def _variants_table(runs: Sequence[Run], present: list[str], texts: dict[str, st
         own = [run for run in runs if run['variant'] == variant]
         versus = '-'
         if variant != BASELINE and BASELINE in present:
-            comparison = compare(scores, points(runs, BASELINE))
+            comparison = mean_difference(scores, points(runs, BASELINE))
             versus = f'{_signed(comparison.difference)}{_plus_minus(comparison.error)}'
         rows.append(
             (
@@ -195,7 +194,7 @@ def _variants_table(runs: Sequence[Run], present: list[str], texts: dict[str, st
             )
         )
     return (
-        f'{_table(columns, rows)}\n\nAP, AP50: means over the seeds. sd: over the seeds. Against '
+        f'{table(columns, rows)}\nAP, AP50: means over the seeds. sd: over the seeds. Against '
         'the baseline: difference of the mean APs and its standard error. Time: median of the runs.'
     )
 
@@ -203,7 +202,7 @@ def _variants_table(runs: Sequence[Run], present: list[str], texts: dict[str, st
 def _orderings_table(runs: Sequence[Run], orderings: Sequence[Ordering]) -> str:
     rows = []
     for better, worse, paper in orderings:
-        comparison = compare(points(runs, better), points(runs, worse))
+        comparison = mean_difference(points(runs, better), points(runs, worse))
         interval = '-'
         if comparison.low is not None and comparison.high is not None:
             interval = f'{comparison.low:+.1f} to {comparison.high:+.1f}'
@@ -216,13 +215,13 @@ def _orderings_table(runs: Sequence[Run], orderings: Sequence[Ordering]) -> str:
                 f'**{verdict(comparison)}**',
             )
         )
-    return _table(('ordering', 'paper', 'here', '95 % interval', 'at this scale'), rows)
+    return table(('ordering', 'paper', 'here', '95 % interval', 'at this scale'), rows)
 
 
 def _summary(runs: Sequence[Run], orderings: Sequence[Ordering]) -> str:
     found: dict[str, list[str]] = {'shows': [], 'does not show': [], 'undecided': []}
     for better, worse, _ in orderings:
-        found[verdict(compare(points(runs, better), points(runs, worse)))].append(
+        found[verdict(mean_difference(points(runs, better), points(runs, worse)))].append(
             f'{better} > {worse}'
         )
     lines = [
@@ -249,7 +248,3 @@ def _signed(number: float) -> str:
 
 def _plus_minus(error: float | None) -> str:
     return '' if error is None else f' ± {error:.1f}'
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return '\n'.join(f'| {" | ".join(row)} |' for row in (columns, ['---'] * len(columns), *rows))
