@@ -1,5 +1,6 @@
 """What a grid of ablations shows: statistics over seeds, verdicts, page and plot."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,14 +71,18 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: Of the means.
-        error: Its standard error; None with fewer than two values in either sample.
-        low, high: Ends of the 95 % interval; None likewise.
+        error: Its standard error; NaN with fewer than two values in either sample.
+        low, high: Ends of the 95 % interval; NaN likewise.
     """
 
     difference: float
-    error: float | None
-    low: float | None
-    high: float | None
+    error: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        error = '' if math.isnan(self.error) else f' ± {self.error:.1f}'
+        return f'{round(self.difference, 1) + 0.0:+.1f}{error}'  # no negative zero
 
 
 def mean_difference(better: Sequence[float], worse: Sequence[float]) -> Comparison:
@@ -87,7 +92,7 @@ def mean_difference(better: Sequence[float], worse: Sequence[float]) -> Comparis
     """
     difference = statistics.fmean(better) - statistics.fmean(worse)
     if min(len(better), len(worse)) < 2:
-        return Comparison(difference, None, None, None)
+        return Comparison(difference, math.nan, math.nan, math.nan)
     variances = [statistics.variance(each) / len(each) for each in (better, worse)]
     if sum(variances) == 0:
         return Comparison(difference, 0.0, difference, difference)
@@ -100,8 +105,6 @@ def mean_difference(better: Sequence[float], worse: Sequence[float]) -> Comparis
 
 def verdict(comparison: Comparison) -> str:
     """'shows', 'does not show' or 'undecided', from the interval of the difference alone."""
-    if comparison.low is None or comparison.high is None:
-        return 'undecided'
     if comparison.low > 0:
         return 'shows'
     return 'does not show' if comparison.high < 0 else 'undecided'
@@ -176,8 +179,7 @@ def _variants_table(runs: Sequence[Run], present: list[str], texts: dict[str, st
         own = [run for run in runs if run['variant'] == variant]
         versus = '-'
         if variant != BASELINE and BASELINE in present:
-            comparison = mean_difference(scores, points(runs, BASELINE))
-            versus = f'{_signed(comparison.difference)}{_plus_minus(comparison.error)}'
+            versus = str(mean_difference(scores, points(runs, BASELINE)))
         rows.append(
             (
                 variant,
@@ -203,18 +205,10 @@ def _orderings_table(runs: Sequence[Run], orderings: Sequence[Ordering]) -> str:
     rows = []
     for better, worse, paper in orderings:
         comparison = mean_difference(points(runs, better), points(runs, worse))
-        interval = '-'
-        if comparison.low is not None and comparison.high is not None:
-            interval = f'{comparison.low:+.1f} to {comparison.high:+.1f}'
-        rows.append(
-            (
-                f'{better} > {worse}',
-                paper,
-                f'{_signed(comparison.difference)}{_plus_minus(comparison.error)}',
-                interval,
-                f'**{verdict(comparison)}**',
-            )
-        )
+        known = not math.isnan(comparison.low)
+        interval = f'{comparison.low:+.1f} to {comparison.high:+.1f}' if known else '-'
+        found = f'**{verdict(comparison)}**'
+        rows.append((f'{better} > {worse}', paper, str(comparison), interval, found))
     return table(('ordering', 'paper', 'here', '95 % interval', 'at this scale'), rows)
 
 
@@ -240,11 +234,3 @@ def _completeness(runs: Sequence[Run], present: list[str]) -> str:
         f'**The grid is incomplete: {len(runs)} of {expected} runs.** Variants of fewer than '
         f'{len(seeds)} seeds have runs missing.'
     )
-
-
-def _signed(number: float) -> str:
-    return f'{round(number, 1) + 0.0:+.1f}'  # no negative zero
-
-
-def _plus_minus(error: float | None) -> str:
-    return '' if error is None else f' ± {error:.1f}'

@@ -27,11 +27,31 @@ PACKAGES = ('torch', 'torchvision', 'mmengine', 'numpy', 'pillow')
 # Options
 
 
-def parser(doc: str) -> argparse.ArgumentParser:
-    """Parser of a script whose docstring is the text of ``--help``."""
-    return argparse.ArgumentParser(
+def parser(
+    doc: str, *, repeats: int = 0, size: tuple[int, int] | None = None, authors: bool = False
+) -> argparse.ArgumentParser:
+    """Parser of a script whose docstring is the text of ``--help``.
+
+    Args:
+        doc: The docstring.
+        repeats: Default of ``--repeats``; without it there is no such option.
+        size: Default of ``--size``, likewise.
+        authors: Whether there is ``--authors``.
+    """
+    options = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    if repeats:
+        options.add_argument(
+            '--repeats', type=positive, default=repeats, help=f'timed rounds (default: {repeats})'
+        )
+    if size:
+        options.add_argument('--size', type=positive, nargs=2, default=size, metavar=('H', 'W'))
+    if authors:
+        options.add_argument(
+            '--authors', type=_authors, help='checkout of facebookresearch/detr to compare with'
+        )
+    return options
 
 
 def positive(text: str) -> int:
@@ -52,8 +72,7 @@ def existing_file(text: str) -> Path:
     return Path(text)
 
 
-def authors_checkout(text: str) -> Path:
-    """Type of ``--authors``: a checkout of facebookresearch/detr."""
+def _authors(text: str) -> Path:
     if not (Path(text) / 'datasets' / 'transforms.py').is_file():
         raise argparse.ArgumentTypeError(
             f'{text} holds no datasets/transforms.py of facebookresearch/detr'

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -44,8 +45,9 @@ def zoo() -> list[Path]:
 @contextmanager
 def group_of_one(device: str) -> Iterator[None]:
     """torch.distributed with this process alone."""
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT='0', RANK='0', WORLD_SIZE='1')
-    dist.init_process_group('gloo' if device == 'cpu' else 'nccl', init_method='env://')
+    variables = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT='0', RANK='0', WORLD_SIZE='1')
+    with patch.dict(os.environ, variables):
+        dist.init_process_group('gloo' if device == 'cpu' else 'nccl', init_method='env://')
     try:
         yield
     finally:

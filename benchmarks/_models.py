@@ -4,6 +4,7 @@ The authors' code is looked for on the import path of the process, where a bench
 puts it.
 """
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from mmdetr.checkpoint import from_mmdetr
 
 NUM_CLASSES = 91
 NOTHING_TO_COMPARE = 'error: nothing to compare with: pip install transformers, or give --authors'
+Predict = Callable[[], dict[str, Tensor]]
 Built = tuple[Callable[[], Any], Callable[[], dict[str, np.ndarray]]]
 
 
@@ -62,9 +64,12 @@ def start_others(
         SystemExit: There is none.
     """
     peers = {}
-    for kind, there in (('authors', checkout is not None), ('transformers', has_transformers())):
-        if there:
-            peers[kind] = Peer(factory, dict(arguments, kind=kind, path=paths[kind]), checkout)
+    if checkout is not None:
+        given = dict(arguments, kind='authors', path=paths['authors'])
+        peers['authors'] = Peer(factory, given, checkout)
+    if has_transformers():
+        given = dict(arguments, kind='transformers', path=paths['transformers'])
+        peers['transformers'] = Peer(factory, given)
     if not peers:
         sys.exit(NOTHING_TO_COMPARE)
     return peers
@@ -105,8 +110,7 @@ def theirs(path: str, train: bool = False) -> nn.Module:
     )
     with tempfile.TemporaryDirectory() as folder:
         config.save_pretrained(folder)
-        weights = torch.load(path, weights_only=True)
-        torch.save(weights, f'{folder}/pytorch_model.bin')
+        shutil.copy(path, f'{folder}/pytorch_model.bin')
         model, report = transformers.DetrForObjectDetection.from_pretrained(
             folder, output_loading_info=True
         )
@@ -167,47 +171,42 @@ def infer(
 ) -> Built:
     """Factory of a peer that predicts."""
     inputs, padding_mask = images(batch, height, width, padded)
-    predict = dict(ours=_infer_ours, transformers=_infer_theirs, authors=_infer_authors)[kind]
-    run = predict(path, inputs, padding_mask, **options)
+    build = dict(ours=_infer_ours, transformers=_infer_theirs, authors=_infer_authors)[kind]
+    run = torch.no_grad()(build(path, inputs, padding_mask, **options))
 
     def outputs() -> dict[str, np.ndarray]:
-        logits, bboxes = run()
-        return dict(logits=logits.float().numpy(), bboxes=bboxes.float().numpy())
+        return {name: value.float().numpy() for name, value in run().items()}
 
     return run, outputs
 
 
-def _infer_ours(path: str, inputs: Tensor, padding_mask: Tensor | None, optimize: Any) -> Callable:
+def _infer_ours(path: str, inputs: Tensor, padding_mask: Tensor | None, optimize: Any) -> Predict:
     model = ours(path, optimize)
 
-    def run() -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            prediction = model(inputs, padding_mask)
-        return prediction.logits[-1], prediction.bboxes[-1]
+    def run() -> dict[str, Tensor]:
+        prediction = model(inputs, padding_mask)
+        return dict(logits=prediction.logits[-1], bboxes=prediction.bboxes[-1])
 
     return run
 
 
-def _infer_theirs(path: str, inputs: Tensor, padding_mask: Tensor | None) -> Callable:
+def _infer_theirs(path: str, inputs: Tensor, padding_mask: Tensor | None) -> Predict:
     model = theirs(path)
     pixel_mask = None if padding_mask is None else (~padding_mask).long()
 
-    def run() -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            output = model(pixel_values=inputs, pixel_mask=pixel_mask)
-        return output.logits, output.pred_boxes
+    def run() -> dict[str, Tensor]:
+        output = model(pixel_values=inputs, pixel_mask=pixel_mask)
+        return dict(logits=output.logits, bboxes=output.pred_boxes)
 
     return run
 
 
-def _infer_authors(path: str, inputs: Tensor, padding_mask: Tensor | None) -> Callable:
-    model = authors(path)
-    given = nested(inputs, padding_mask)
+def _infer_authors(path: str, inputs: Tensor, padding_mask: Tensor | None) -> Predict:
+    model, given = authors(path), nested(inputs, padding_mask)
 
-    def run() -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            output = model(given)
-        return output['pred_logits'], output['pred_boxes']
+    def run() -> dict[str, Tensor]:
+        output = model(given)
+        return dict(logits=output['pred_logits'], bboxes=output['pred_boxes'])
 
     return run
 

@@ -10,6 +10,7 @@ finished is kept in the work directory and not done again. The page is made from
 
 import argparse
 import contextlib
+import copy
 import datetime
 import hashlib
 import json
@@ -18,6 +19,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -89,13 +91,18 @@ LEAN = {
 }
 
 
-def config(variant: str, epochs: int) -> Any:
-    """The demo's config as one variant of the grid, its schedule scaled to ``epochs``."""
+@cache
+def demo_config() -> Any:
     from mmengine.config import Config
 
+    return Config.fromfile(DEMO)
+
+
+def config(variant: str, epochs: int) -> Any:
+    """The demo's config as one variant of the grid, its schedule scaled to ``epochs``."""
     from mmdetr.config.options import apply_cfg_options
 
-    cfg = Config.fromfile(DEMO)
+    cfg = copy.deepcopy(demo_config())
     schedule = {
         'train_cfg.max_epochs': epochs,
         'train_cfg.val_interval': epochs,

@@ -22,9 +22,8 @@ TOLERANCE = 1e-12
 
 
 def parse_args() -> argparse.Namespace:
-    options = parser(__doc__)
+    options = parser(__doc__, repeats=3)
     options.add_argument('--images', type=positive, default=5000, help='default: 5000')
-    options.add_argument('--repeats', type=positive, default=3, help='rounds (default: 3)')
     return options.parse_args()
 
 

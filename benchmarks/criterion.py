@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from _common import authors_checkout, parser, positive, ratio, summary, time_in_turns, write_result
+from _common import parser, positive, ratio, summary, time_in_turns, write_result
 
 
 def parse_args() -> argparse.Namespace:
-    options = parser(__doc__)
-    options.add_argument('--authors', type=authors_checkout, help='checkout to compare with, too')
-    for name, default in dict(layers=6, batch=16, queries=100, objects=20, repeats=25).items():
+    options = parser(__doc__, authors=True, repeats=25)
+    for name, default in dict(layers=6, batch=16, queries=100, objects=20).items():
         options.add_argument(
             f'--{name}', type=positive, default=default, help=f'default: {default}'
         )

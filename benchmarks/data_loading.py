@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from _common import (
-    authors_checkout,
     existing_file,
     parser,
     positive,
@@ -31,12 +30,10 @@ from _common import (
 
 
 def parse_args() -> argparse.Namespace:
-    options = parser(__doc__)
-    options.add_argument('--authors', type=authors_checkout, help='folder of their code')
+    options = parser(__doc__, authors=True, repeats=7)
     options.add_argument('--images', type=Path, help='folder of images (default: generated ones)')
     options.add_argument('--annotations', type=existing_file, help='their COCO annotation file')
     options.add_argument('--num-images', type=positive, default=40, help='a call (default: 40)')
-    options.add_argument('--repeats', type=positive, default=7, help='rounds (default: 7)')
     args = options.parse_args()
     if (args.images is None) != (args.annotations is None):
         options.error('--images and --annotations go together')

@@ -20,7 +20,7 @@ from _common import existing_file, parser, positive, summary, table, write_resul
 
 
 def parse_args() -> argparse.Namespace:
-    options = parser(__doc__)
+    options = parser(__doc__, repeats=10)
     options.add_argument('configs', nargs='*', type=existing_file, help='default: the whole zoo')
     options.add_argument('--device', default='cuda', help='default: cuda')
     options.add_argument(
@@ -31,7 +31,6 @@ def parse_args() -> argparse.Namespace:
         help="of the images (default: what each config's pipeline makes of 480 x 640 pixels)",
     )
     options.add_argument('--batch', type=positive, default=2, help='of a step (default: 2)')
-    options.add_argument('--repeats', type=positive, default=10, help='timed (default: 10)')
     return options.parse_args()
 
 

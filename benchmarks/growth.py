@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from _common import COCO_CONFIG, RESULTS, new_figure, parser, positive, time_in_turns, write_result
+from _common import COCO_CONFIG, RESULTS, new_figure, parser, time_in_turns, write_result
 
 SIZES = [(320, 427), (480, 640), (640, 853), (800, 1066), (800, 1333)]
 BATCHES = [1, 2, 4, 8]
@@ -21,8 +21,7 @@ SMALL = SIZES[0]
 
 
 def parse_args() -> argparse.Namespace:
-    options = parser(__doc__)
-    options.add_argument('--repeats', type=positive, default=5, help='timed rounds (default: 5)')
+    options = parser(__doc__, repeats=5)
     return options.parse_args()
 
 

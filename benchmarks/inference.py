@@ -8,7 +8,7 @@ Each peer has a process of its own and they run in turns. Before timing, all out
 import argparse
 from typing import Any
 
-from _common import authors_checkout, parser, positive, ratio, summary, time_in_turns, write_result
+from _common import parser, ratio, summary, time_in_turns, write_result
 
 SERVED: dict[str, Any] = {
     'plain': False,
@@ -24,10 +24,7 @@ CASES = {
 
 
 def parse_args() -> argparse.Namespace:
-    options = parser(__doc__)
-    options.add_argument('--authors', type=authors_checkout, help='checkout to compare with, too')
-    options.add_argument('--size', type=positive, nargs=2, default=(800, 1066), metavar=('H', 'W'))
-    options.add_argument('--repeats', type=positive, default=9, help='timed rounds (default: 9)')
+    options = parser(__doc__, authors=True, size=(800, 1066), repeats=9)
     options.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES))
     options.add_argument('--forms', nargs='+', choices=SERVED, default=list(SERVED))
     return options.parse_args()

@@ -9,7 +9,7 @@ its own and they run in turns. Before timing, the losses without dropout are com
 import argparse
 from typing import Any
 
-from _common import authors_checkout, parser, positive, ratio, summary, time_in_turns, write_result
+from _common import parser, positive, ratio, summary, time_in_turns, write_result
 
 FORMS: dict[str, dict[str, Any]] = {
     'ours': {},
@@ -22,12 +22,9 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def parse_args() -> argparse.Namespace:
-    options = parser(__doc__)
-    options.add_argument('--authors', type=authors_checkout, help='checkout to compare with, too')
-    options.add_argument('--size', type=positive, nargs=2, default=(512, 640), metavar=('H', 'W'))
+    options = parser(__doc__, authors=True, size=(512, 640), repeats=9)
     options.add_argument('--batch', type=positive, default=2, help='images (default: 2)')
     options.add_argument('--objects', type=positive, default=7, help='of an image (default: 7)')
-    options.add_argument('--repeats', type=positive, default=9, help='timed rounds (default: 9)')
     return options.parse_args()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks'
 sys.path.insert(0, str(FOLDER))
@@ -25,6 +26,7 @@ def benchmark(monkeypatch: Any, tmp_path: Path) -> Iterator[Callable[..., dict[s
         monkeypatch.setattr(sys, 'argv', [str(FOLDER / name), *map(str, arguments)])
         return runpy.run_path(str(FOLDER / name), run_name='__main__')
 
-    threads = torch.get_num_threads()
+    threads, level = torch.get_num_threads(), MMLogger.get_current_instance().level
     yield run
     torch.set_num_threads(threads)
+    MMLogger.get_current_instance().setLevel(level)

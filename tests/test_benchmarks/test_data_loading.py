@@ -17,19 +17,19 @@ def small_photographs(monkeypatch):
 
 @pytest.mark.usefixtures('small_photographs')
 def test_tiny_run(benchmark, tmp_path, capsys):
-    benchmark('data_loading.py', '--num-images', 3, '--repeats', 1)
+    benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
     content = json.loads((tmp_path / 'data_loading.json').read_text())
     assert content['data'].startswith('generated')
     for pipeline in ('train', 'test'):
         result = content[pipeline]
-        assert result['images'] == 3
+        assert result['images'] == 2
         for setting in ('one process', 'one worker'):
             assert set(result[setting]) == {'authors', 'ours', 'ours, not normalised'}
             assert result[setting]['authors']['ratio'] == [1, 1, 1]
             assert result[setting]['ours']['images_per_second'] > 0
     printed = capsys.readouterr().out
-    assert 'train pipeline: 3 images are the same' in printed
-    assert 'test pipeline: 3 images are the same' in printed
+    assert 'train pipeline: 2 images are the same' in printed
+    assert 'test pipeline: 2 images are the same' in printed
 
 
 @pytest.mark.usefixtures('small_photographs')
@@ -42,7 +42,7 @@ def test_other_pixels_end_the_run(benchmark, monkeypatch):
 
     monkeypatch.setattr(Resize, '_resize_img', off_by_one)
     with pytest.raises(SystemExit, match=r'error: pixels of images \[1, 2\] differ'):
-        benchmark('data_loading.py', '--num-images', 3, '--repeats', 1)
+        benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
 
 
 @pytest.mark.usefixtures('small_photographs')
@@ -55,7 +55,7 @@ def test_other_boxes_end_the_run(benchmark, monkeypatch):
 
     monkeypatch.setattr(Resize, '_resize_bboxes', off)
     with pytest.raises(SystemExit, match=r'error: boxes of images'):
-        benchmark('data_loading.py', '--num-images', 3, '--repeats', 1)
+        benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
 
 
 def test_choices_cover_the_recipe(tmp_path):

@@ -1,5 +1,6 @@
 """The check at small size on a CPU: its numbers against the model's, and what it must notice."""
 
+import copy
 import json
 from itertools import combinations
 
@@ -14,7 +15,17 @@ from mmengine.model import MMDistributedDataParallel
 
 from mmdetr.models.detectors import DETR
 
-SMALL = (DEMO, '--device', 'cpu', '--size', 64, 64, '--repeats', 1)
+SMALL = ('--device', 'cpu', '--size', 64, 64, '--repeats', 1)
+
+FIGURES = dict(seconds=[0.02], peak_mib=300.4)
+GPU_RESULT = dict(
+    size=[800, 1066],
+    image=FIGURES,
+    forms=dict(seconds=dict(plain=[0.02], fast=[0.01])),
+    loss=dict(float32=10.0, bfloat16=10.1, float16=9.99),
+    ddp_difference=0.0,
+    step=dict.fromkeys(('float32', 'bfloat16', 'float16'), FIGURES),
+)
 
 
 @pytest.fixture
@@ -37,7 +48,7 @@ def plain_loss(check: ModelCheck) -> torch.Tensor:
 
 def test_run_on_a_cpu(benchmark, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
-        benchmark('gpu_check.py', *SMALL)
+        benchmark('gpu_check.py', DEMO, *SMALL)
     assert end.value.code == 0
     content = json.loads((tmp_path / 'gpu_check.json').read_text())
     assert content['device'] == 'cpu'
@@ -84,23 +95,38 @@ def test_wrong_loss_or_gradients_in_ddp_are_noticed(small, monkeypatch):
         small.compare_ddp()
 
 
-def test_a_failing_model_is_named_and_ends_with_1(benchmark, tmp_path, monkeypatch):
-    """Weights that are NaN after a step, as a fast kernel might leave them."""
+def test_broken_weights_are_noticed(small, monkeypatch):
+    """Not finite after the last step, as a kernel might leave them: no loss shows it."""
     train_step = DETR.train_step
     calls = []
 
     def broken(self, *args):
         calls.append(train_step(self, *args))
-        if len(calls) == _model_check.WARMUP + 1:  # the last one
+        if len(calls) == _model_check.WARMUP + small.repeats:
             self.bbox_head.query_embedding.weight.data[0] = float('nan')
         return calls[-1]
 
     monkeypatch.setattr(DETR, 'train_step', broken)
-    with pytest.raises(SystemExit, match=f'error: failed: {DEMO.stem}'):
-        benchmark('gpu_check.py', *SMALL)
+    weights = copy.deepcopy(small.model.state_dict())
+    with pytest.raises(ValueError, match='loss or weights of steps in float32 are not finite'):
+        small.step('float32')
+    small.model.load_state_dict(weights)
+
+
+def test_a_failing_model_is_named_and_the_others_go_on(benchmark, tmp_path, monkeypatch):
+    def run(check):
+        if check.cfg.filename.endswith(DEMO.name):
+            raise ValueError('loss in DDP is 1 instead of 2')
+        return GPU_RESULT
+
+    monkeypatch.setattr(ModelCheck, 'run', run)
+    child = tmp_path / 'child.py'
+    child.write_text(f"_base_ = '{DEMO}'\n")
+    with pytest.raises(SystemExit, match=f'error: failed: {DEMO.stem}$'):
+        benchmark('gpu_check.py', DEMO, child, *SMALL)
     content = json.loads((tmp_path / 'gpu_check.json').read_text())
-    assert content['models'] == {}
-    assert 'not finite' in content['failed'][DEMO.stem]
+    assert content['models'] == dict(child=GPU_RESULT)
+    assert content['failed'] == {DEMO.stem: 'ValueError: loss in DDP is 1 instead of 2'}
 
 
 def test_check_close_by_hand():
@@ -120,18 +146,7 @@ def test_zoo_has_each_model_once():
 
 
 def test_table_of_a_gpu_by_hand():
-    figures = dict(seconds=[0.02], peak_mib=300.4)
-    models = dict(
-        m=dict(
-            size=[800, 1066],
-            image=figures,
-            forms=dict(seconds=dict(plain=[0.02], fast=[0.01])),
-            loss=dict(float32=10.0, bfloat16=10.1, float16=9.99),
-            ddp_difference=0.0,
-            step=dict.fromkeys(('float32', 'bfloat16', 'float16'), figures),
-        )
-    )
-    assert results_table(models).splitlines()[2] == (
+    assert results_table(dict(m=GPU_RESULT)).splitlines()[2] == (
         '| m | 800 x 1066 | median 20 ms (20 to 20, n = 1) | 300 | median 10 ms (10 to 10, n = 1) '
         '| 0.020 s, 300 | 0.020 s, 300 | 0.020 s, 300 | +1.0e-02 | -1.0e-03 | 0e+00 |'
     )
