@@ -1,11 +1,12 @@
 """What a grid of ablations shows: statistics over seeds, verdicts, page and plot."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scipy.stats import ttest_ind
+from _common import new_figure, table
 
 CONFIDENCE = 0.95
 BASELINE = 'baseline'
@@ -70,27 +71,33 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: Of the means.
-        error: Its standard error; None with fewer than two values in either sample.
-        low, high: Ends of the 95 % interval; None likewise.
+        error: Its standard error; NaN with fewer than two values in either sample.
+        low, high: Ends of the 95 % interval; NaN likewise.
     """
 
     difference: float
-    error: float | None
-    low: float | None
-    high: float | None
+    error: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        error = '' if math.isnan(self.error) else f' ± {self.error:.1f}'
+        return f'{round(self.difference, 1) + 0.0:+.1f}{error}'  # no negative zero
 
 
-def compare(better: Sequence[float], worse: Sequence[float]) -> Comparison:
+def mean_difference(better: Sequence[float], worse: Sequence[float]) -> Comparison:
     """Compare two samples of AP, a value per seed.
 
     They are not paired: variants of other weights draw other random numbers from one seed.
     """
     difference = statistics.fmean(better) - statistics.fmean(worse)
     if min(len(better), len(worse)) < 2:
-        return Comparison(difference, None, None, None)
+        return Comparison(difference, math.nan, math.nan, math.nan)
     variances = [statistics.variance(each) / len(each) for each in (better, worse)]
     if sum(variances) == 0:
         return Comparison(difference, 0.0, difference, difference)
+    from scipy.stats import ttest_ind
+
     test = ttest_ind(better, worse, equal_var=False)
     interval = test.confidence_interval(CONFIDENCE)
     return Comparison(difference, sum(variances) ** 0.5, float(interval.low), float(interval.high))
@@ -98,8 +105,6 @@ def compare(better: Sequence[float], worse: Sequence[float]) -> Comparison:
 
 def verdict(comparison: Comparison) -> str:
     """'shows', 'does not show' or 'undecided', from the interval of the difference alone."""
-    if comparison.low is None or comparison.high is None:
-        return 'undecided'
     if comparison.low > 0:
         return 'shows'
     return 'does not show' if comparison.high < 0 else 'undecided'
@@ -110,24 +115,24 @@ def points(runs: Sequence[Run], variant: str, name: str = 'AP') -> list[float]:
     return [100 * run[name] for run in runs if run['variant'] == variant]
 
 
-def page(runs: Sequence[Run], texts: dict[str, str], command: str) -> str:
+def page(runs: Sequence[Run], texts: dict[str, str]) -> str:
     """The whole page as Markdown.
 
     Args:
         runs: In the order of the table.
         texts: What each variant changes.
-        command: That trains all of them.
     """
     present = list(dict.fromkeys(run['variant'] for run in runs))
     orderings = [each for each in ORDERINGS if {each.better, each.worse} <= set(present)]
     (epochs,) = {run['epochs'] for run in runs}
     dates = sorted({run['date'] for run in runs})
     where = '; '.join(sorted({run['machine'] for run in runs}))
+    seeds = ' '.join(str(seed) for seed in sorted({run['seed'] for run in runs}))
     left_out = [name for name in texts if name not in present]
     parts = [
         "# The paper's orderings at the size of a laptop",
         f'{" to ".join(dict.fromkeys((dates[0], dates[-1])))}; {where}.',
-        f'```bash\n{command}\n```',
+        f'```bash\npython benchmarks/ablation_grid.py --epochs {epochs} --seeds {seeds}\n```',
         SETTING.format(epochs=epochs),
         '![AP of each variant, a point per seed](ablation_grid.png)',
         '## Variants',
@@ -138,7 +143,7 @@ def page(runs: Sequence[Run], texts: dict[str, str], command: str) -> str:
         'trained with fewer decoder layers.',
         '## Orderings',
         RULE.format(count=len(orderings)),
-        _orderings_table(runs, orderings),
+        _orderings_table(runs, orderings).rstrip(),
         _summary(runs, orderings),
         'Raw results: [ablation_grid.json](ablation_grid.json).',
     ]
@@ -147,11 +152,8 @@ def page(runs: Sequence[Run], texts: dict[str, str], command: str) -> str:
 
 def plot(runs: Sequence[Run], path: Path) -> None:
     """AP of every run, the mean of each variant, and the baseline's range as a band."""
-    from matplotlib.figure import Figure
-
     present = list(dict.fromkeys(run['variant'] for run in runs))
-    figure = Figure(figsize=(7, 0.4 * len(present) + 1), layout='constrained')
-    axes = figure.subplots()
+    figure, axes = new_figure(7, 0.4 * len(present) + 1)
     if BASELINE in present:
         band = points(runs, BASELINE)
         axes.axvspan(min(band), max(band), color='tab:blue', alpha=0.15, lw=0)
@@ -177,8 +179,7 @@ def _variants_table(runs: Sequence[Run], present: list[str], texts: dict[str, st
         own = [run for run in runs if run['variant'] == variant]
         versus = '-'
         if variant != BASELINE and BASELINE in present:
-            comparison = compare(scores, points(runs, BASELINE))
-            versus = f'{_signed(comparison.difference)}{_plus_minus(comparison.error)}'
+            versus = str(mean_difference(scores, points(runs, BASELINE)))
         rows.append(
             (
                 variant,
@@ -195,7 +196,7 @@ def _variants_table(runs: Sequence[Run], present: list[str], texts: dict[str, st
             )
         )
     return (
-        f'{_table(columns, rows)}\n\nAP, AP50: means over the seeds. sd: over the seeds. Against '
+        f'{table(columns, rows)}\nAP, AP50: means over the seeds. sd: over the seeds. Against '
         'the baseline: difference of the mean APs and its standard error. Time: median of the runs.'
     )
 
@@ -203,26 +204,18 @@ def _variants_table(runs: Sequence[Run], present: list[str], texts: dict[str, st
 def _orderings_table(runs: Sequence[Run], orderings: Sequence[Ordering]) -> str:
     rows = []
     for better, worse, paper in orderings:
-        comparison = compare(points(runs, better), points(runs, worse))
-        interval = '-'
-        if comparison.low is not None and comparison.high is not None:
-            interval = f'{comparison.low:+.1f} to {comparison.high:+.1f}'
-        rows.append(
-            (
-                f'{better} > {worse}',
-                paper,
-                f'{_signed(comparison.difference)}{_plus_minus(comparison.error)}',
-                interval,
-                f'**{verdict(comparison)}**',
-            )
-        )
-    return _table(('ordering', 'paper', 'here', '95 % interval', 'at this scale'), rows)
+        comparison = mean_difference(points(runs, better), points(runs, worse))
+        known = not math.isnan(comparison.low)
+        interval = f'{comparison.low:+.1f} to {comparison.high:+.1f}' if known else '-'
+        found = f'**{verdict(comparison)}**'
+        rows.append((f'{better} > {worse}', paper, str(comparison), interval, found))
+    return table(('ordering', 'paper', 'here', '95 % interval', 'at this scale'), rows)
 
 
 def _summary(runs: Sequence[Run], orderings: Sequence[Ordering]) -> str:
     found: dict[str, list[str]] = {'shows': [], 'does not show': [], 'undecided': []}
     for better, worse, _ in orderings:
-        found[verdict(compare(points(runs, better), points(runs, worse)))].append(
+        found[verdict(mean_difference(points(runs, better), points(runs, worse)))].append(
             f'{better} > {worse}'
         )
     lines = [
@@ -241,15 +234,3 @@ def _completeness(runs: Sequence[Run], present: list[str]) -> str:
         f'**The grid is incomplete: {len(runs)} of {expected} runs.** Variants of fewer than '
         f'{len(seeds)} seeds have runs missing.'
     )
-
-
-def _signed(number: float) -> str:
-    return f'{round(number, 1) + 0.0:+.1f}'  # no negative zero
-
-
-def _plus_minus(error: float | None) -> str:
-    return '' if error is None else f' ± {error:.1f}'
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return '\n'.join(f'| {" | ".join(row)} |' for row in (columns, ['---'] * len(columns), *rows))

@@ -31,7 +31,7 @@ class Peer:
         build_seconds: How long it took to build and compute that.
     """
 
-    def __init__(self, factory: Factory, arguments: dict, path: str | None = None) -> None:
+    def __init__(self, factory: Factory, arguments: dict, path: Path | None = None) -> None:
         context = multiprocessing.get_context('spawn')
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
@@ -63,9 +63,9 @@ class Peer:
         return answer
 
 
-def _serve(connection: Any, factory: Factory, arguments: dict, path: str | None) -> None:
+def _serve(connection: Any, factory: Factory, arguments: dict, path: Path | None) -> None:
     if path is not None:
-        sys.path.insert(0, path)
+        sys.path.insert(0, str(path))
     import torch  # noqa: F401  (part of the memory before the peer)
 
     import mmdetr.apis  # noqa: F401

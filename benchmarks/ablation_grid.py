@@ -1,29 +1,32 @@
-"""The paper's main ablations at the size of a laptop: variants of the demo, several seeds each."""
+"""The paper's main ablations at the size of a laptop: variants of the demo, several seeds each.
+
+    python benchmarks/ablation_grid.py
+    python benchmarks/ablation_grid.py --variants baseline no-giou --seeds 0 1 2 3 4
+    python benchmarks/ablation_grid.py --report-only
+
+All variants are trained with the first seed, then with the second, and so on. A run that has
+finished is kept in the work directory and not done again. The page is made from all runs there.
+"""
 
 import argparse
 import contextlib
+import copy
 import datetime
 import hashlib
 import json
 import os
-import platform
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from _ablation_report import BASELINE, Run, page, plot
-from mmengine.config import Config
+from _common import DEMO, RESULTS, machine, machine_line, parser, positive
 
-from mmdetr.config.options import apply_cfg_options
-from mmdetr.engine import DetectionRunner
-
-DEMO = Path(__file__).parents[1] / 'configs' / 'detr_tiny_1xb32-12e_shapes.py'
-RESULTS = Path(__file__).parent / 'results'
 HEAD, TRANSFORMER = 'model.bbox_head', 'model.bbox_head.transformer'
 CRITERION, COSTS = f'{HEAD}.criterion', f'{HEAD}.criterion.assigner.match_costs'
 
@@ -88,9 +91,18 @@ LEAN = {
 }
 
 
-def config(variant: str, epochs: int) -> Config:
+@cache
+def demo_config() -> Any:
+    from mmengine.config import Config
+
+    return Config.fromfile(DEMO)
+
+
+def config(variant: str, epochs: int) -> Any:
     """The demo's config as one variant of the grid, its schedule scaled to ``epochs``."""
-    cfg = Config.fromfile(DEMO)
+    from mmdetr.config.options import apply_cfg_options
+
+    cfg = copy.deepcopy(demo_config())
     schedule = {
         'train_cfg.max_epochs': epochs,
         'train_cfg.val_interval': epochs,
@@ -100,7 +112,7 @@ def config(variant: str, epochs: int) -> Config:
     return cfg
 
 
-def fingerprint(cfg: Config) -> str:
+def fingerprint(cfg: Any) -> str:
     """Changes with anything in the config, so that no result of another config is taken over."""
     content = {key: value for key, value in cfg.to_dict().items() if key != 'filename'}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -108,6 +120,8 @@ def fingerprint(cfg: Config) -> str:
 
 def train(variant: str, seed: int, epochs: int, work_dir: Path) -> Run:
     """Train and evaluate one variant with one seed; what the run prints goes to a file."""
+    from mmdetr.engine import DetectionRunner
+
     cfg = config(variant, epochs)
     identity = dict(variant=variant, seed=seed, epochs=epochs, config=fingerprint(cfg))
     cfg.randomness = dict(seed=seed)
@@ -127,7 +141,7 @@ def train(variant: str, seed: int, epochs: int, work_dir: Path) -> Run:
         seconds=round(time.monotonic() - start, 1),
         cpu_seconds=round(time.process_time() - cpu_start, 1),
         date=datetime.date.today().isoformat(),
-        machine=machine(),
+        machine=machine_line(machine()),
     )
 
 
@@ -179,7 +193,7 @@ def write_report(runs: list[Run], out_dir: Path) -> None:
     raw = out_dir / 'ablation_grid.json'
     raw.write_text('[\n' + ',\n'.join(json.dumps(run) for run in runs) + '\n]\n')
     plot(runs, out_dir / 'ablation_grid.png')
-    (out_dir / 'ablation_grid.md').write_text(page(runs, texts(), command(runs)))
+    (out_dir / 'ablation_grid.md').write_text(page(runs, texts()))
     print(f'wrote {out_dir / "ablation_grid.md"}')
 
 
@@ -188,51 +202,20 @@ def texts() -> dict[str, str]:
     return {name: variant.text for name, variant in VARIANTS.items()}
 
 
-def command(runs: list[Run]) -> str:
-    """The command line that trains at least these runs, however many it took."""
-    seeds = ' '.join(str(seed) for seed in sorted({run['seed'] for run in runs}))
-    return f'python benchmarks/ablation_grid.py --epochs {runs[0]["epochs"]} --seeds {seeds}'
-
-
-def machine() -> str:
-    """Processor and versions that a run depends on."""
-    lines = Path('/proc/cpuinfo').read_text().splitlines() if sys.platform == 'linux' else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'mmengine', 'numpy'))
-    processor = names[0] if names else platform.machine()
-    return (
-        f'{processor}, {os.cpu_count()} cores, no GPU used; '
-        f'Python {platform.python_version()}, {versions}'
-    )
-
-
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="""\
-examples:
-  python benchmarks/ablation_grid.py
-  python benchmarks/ablation_grid.py --variants baseline no-giou --seeds 0 1 2 3 4
-  python benchmarks/ablation_grid.py --report-only
-
-All variants are trained with the first seed, then with the second, and so on. A run that has
-finished is kept in the work directory and not done again. The page is made from all runs there.
-""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    options = parser(__doc__)
+    options.add_argument('--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS))
+    options.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    options.add_argument('--epochs', type=positive, default=EPOCHS, help=f'default: {EPOCHS}')
+    options.add_argument(
+        '--jobs', type=positive, default=2, help='processes, a thread each (default: 2)'
     )
-    parser.add_argument('--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--epochs', type=int, default=EPOCHS, help=f'default: {EPOCHS}')
-    parser.add_argument('--jobs', type=int, default=2, help='processes, a thread each (default: 2)')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation_grid'))
-    parser.add_argument(
+    options.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation_grid'))
+    options.add_argument(
         '--out-dir', type=Path, default=RESULTS, help='for page, plot and raw results'
     )
-    parser.add_argument('--report-only', action='store_true', help='train nothing')
-    args = parser.parse_args()
-    if args.epochs < 1 or args.jobs < 1:
-        parser.error('--epochs and --jobs must be at least 1')
-    return args
+    options.add_argument('--report-only', action='store_true', help='train nothing')
+    return options.parse_args()
 
 
 def main() -> None:

@@ -9,16 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
-from _common import write_result
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
+from _common import DEMO, existing_file, parser, write_result
 
-from mmdetr.apis import init_detector
-from mmdetr.registry import METRICS
-
-DEMO = Path(__file__).parents[1] / 'configs' / 'detr_tiny_1xb32-12e_shapes.py'
 FORMS: dict[str, Any] = {
     'plain': False,
     'optimised': True,
@@ -27,14 +19,23 @@ FORMS: dict[str, Any] = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint')
-    parser.add_argument('config', nargs='?', default=DEMO)
-    return parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument('checkpoint', type=existing_file)
+    options.add_argument('config', nargs='?', type=existing_file, default=DEMO)
+    return options.parse_args()
 
 
-def evaluate(config: Config, checkpoint: str, optimize: Any) -> dict[str, float]:
+def evaluate(config_file: Path, checkpoint: Path, optimize: Any) -> dict[str, float]:
     """The metrics of the config's test data."""
+    import torch
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+    from mmengine.runner import Runner
+
+    from mmdetr.apis import init_detector
+    from mmdetr.registry import METRICS
+
+    config = Config.fromfile(config_file)
     model = init_detector(config, checkpoint, optimize=optimize)
     with DefaultScope.overwrite_default_scope('mmdetr'):
         loader = Runner.build_dataloader(config.test_dataloader, seed=0)
@@ -49,11 +50,10 @@ def evaluate(config: Config, checkpoint: str, optimize: Any) -> dict[str, float]
 
 def main() -> None:
     args = parse_args()
-    config = Config.fromfile(args.config)
-    results = {name: evaluate(config, args.checkpoint, form) for name, form in FORMS.items()}
+    results = {name: evaluate(args.config, args.checkpoint, form) for name, form in FORMS.items()}
     for name, metrics in results.items():
         print(f'{name:24s} bbox_mAP {metrics["coco/bbox_mAP"]:.4f}')
-    write_result('demo_bfloat16', dict(config=Path(args.config).name, metrics=results))
+    write_result('demo_bfloat16', dict(config=args.config.name, metrics=results))
 
 
 if __name__ == '__main__':

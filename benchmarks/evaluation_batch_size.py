@@ -16,28 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _common import RESULTS
-from _generated import write_coco
-from _page import heading, table
-from mmengine.config import Config
-from mmengine.registry import DATA_SAMPLERS
-from torch.utils.data import Sampler
+from _common import DEMO, existing_file, heading, parser, positive, table, write_page
 
-from mmdetr.datasets.samplers import input_sizes
-from mmdetr.engine import DetectionRunner
-
-ROOT = Path(__file__).parents[1]
 IMAGE_SIZES = ((64, 64), (56, 80), (80, 56), (48, 96), (96, 48))  # h, w
 BATCH = 8
 GROUPED, PADDED = 'one size', 'padded'
 TESTS = [(1, GROUPED), (2, GROUPED), (8, GROUPED), (2, PADDED), (8, PADDED), (32, PADDED)]
 
 
-@DATA_SAMPLERS.register_module()
-class ShuffledSameSizeBatchSampler(Sampler):
+class ShuffledSameSizeBatchSampler:
     """Batches of one size for training; images left over in an epoch are left out."""
 
     def __init__(self, sampler: Any, batch_size: int) -> None:
+        from mmdetr.datasets.samplers import input_sizes
+
         self.sampler = sampler
         self.batch_size = batch_size
         self.sizes = input_sizes(sampler.dataset)
@@ -55,9 +47,11 @@ class ShuffledSameSizeBatchSampler(Sampler):
                 yield batches.pop(self.sizes[index])
 
 
-def config(work_dir: Path, checkpoint: Path, training: str, epochs: int) -> Config:
+def config(work_dir: Path, checkpoint: Path, training: str, epochs: int) -> Any:
     """The demo's model on the generated files, from its checkpoint."""
-    cfg = Config.fromfile(ROOT / 'configs/detr_tiny_1xb32-12e_shapes.py')
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(DEMO)
     load = dict(type='LoadImageFromFile')
     for name in ('train', 'val'):
         cfg[f'{name}_dataloader'].update(num_workers=0, persistent_workers=False)
@@ -88,14 +82,21 @@ def config(work_dir: Path, checkpoint: Path, training: str, epochs: int) -> Conf
     return cfg
 
 
-def train(cfg: Config) -> None:
+def train(cfg: Any) -> None:
+    from mmengine.registry import DATA_SAMPLERS
+
+    from mmdetr.engine import DetectionRunner
+
+    DATA_SAMPLERS.register_module(module=ShuffledSameSizeBatchSampler, force=True)
     cfg = cfg.copy()
     cfg.resume = 'auto'
     DetectionRunner.from_cfg(cfg).train()
 
 
-def test(cfg: Config, checkpoint: Path, batch_size: int, batches: str) -> float:
+def test(cfg: Any, checkpoint: Path, batch_size: int, batches: str) -> float:
     """bbox_mAP in per cent."""
+    from mmdetr.engine import DetectionRunner
+
     cfg = cfg.copy()
     cfg.load_from = str(checkpoint)
     cfg.test_dataloader.batch_size = batch_size
@@ -118,18 +119,29 @@ def page(rows: list[list[str]], args: argparse.Namespace) -> str:
     )
 
 
+def parse_args() -> argparse.Namespace:
+    options = parser(__doc__)
+    options.add_argument('checkpoint', type=existing_file, help=f'of configs/{DEMO.name}')
+    options.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/evaluation_batch_size'),
+        help='for the runs',
+    )
+    options.add_argument('--epochs', type=positive, default=3, help='of a training (default: 3)')
+    options.add_argument('--images', type=positive, default=400, help='of a size (default: 400)')
+    return options.parse_args()
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint', type=Path, help='of configs/detr_tiny_1xb32-12e_shapes.py')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/evaluation_batch_size'))
-    parser.add_argument('--epochs', type=int, default=3, help='of each training (default: 3)')
-    parser.add_argument('--images', type=int, default=400, help='of each size (default: 400)')
-    args = parser.parse_args()
+    args = parse_args()
+    from _coco_data import write_shapes
+
     data = args.work_dir / 'data'
     if not (data / 'val.json').exists():
         data.mkdir(parents=True, exist_ok=True)
-        write_coco(data, 'train', IMAGE_SIZES, args.images)
-        write_coco(data, 'val', IMAGE_SIZES, args.images // 5, seed=1)
+        write_shapes(data, 'train', IMAGE_SIZES, args.images)
+        write_shapes(data, 'val', IMAGE_SIZES, max(1, args.images // 5), seed=1)
     rows = []
     for training in ('', PADDED, GROUPED):
         cfg = config(args.work_dir, args.checkpoint, training, args.epochs)
@@ -140,9 +152,7 @@ def main() -> None:
         name = f'five sizes, batches {training}' if training else 'one size of picture (the demo)'
         rows.append([name, *(f'{test(cfg, checkpoint, *each):.3f}' for each in TESTS)])
         print(*rows[-1], flush=True)
-    text = page(rows, args)
-    print(text)
-    (RESULTS / 'evaluation_batch_size.md').write_text(text)
+    write_page('evaluation_batch_size', page(rows, args))
 
 
 if __name__ == '__main__':

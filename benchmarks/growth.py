@@ -7,16 +7,11 @@ matrix product on this machine. The plot goes to benchmarks/results/growth.png.
 """
 
 import argparse
+import statistics
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from _common import RESULTS, compare, write_result
-from _models import CONFIG, NUM_CLASSES, data_samples, images, objects, our_criterion
-from torch.utils.flop_counter import FlopCounterMode
-
-from mmdetr.apis import init_detector
-from mmdetr.structures import SetPrediction
+from _common import COCO_CONFIG, RESULTS, new_figure, parser, time_in_turns, write_result
 
 SIZES = [(320, 427), (480, 640), (640, 853), (800, 1066), (800, 1333)]
 BATCHES = [1, 2, 4, 8]
@@ -26,51 +21,49 @@ SMALL = SIZES[0]
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--repeats', type=int, default=5, help='timed rounds (default: 5)')
-    return parser.parse_args()
+    options = parser(__doc__, repeats=5)
+    return options.parse_args()
 
 
 def peak_flops(repeats: int) -> float:
     """Floating point operations per second of a product of two 2048 x 2048 matrices."""
+    import torch
+
     side = 2048
     matrix = torch.randn(side, side)
-    seconds = min(compare({'product': lambda: matrix @ matrix}, repeats, warmup=2)['product'])
-    return 2 * side**3 / seconds
+    times = time_in_turns({'product': lambda: matrix @ matrix}, repeats, warmup=2)
+    return 2 * side**3 / min(times['product'])
 
 
 def predict(num_queries: int, batch: int, size: tuple[int, int]) -> tuple[Callable[[], Any], int]:
     """Inference of the optimised model, and its floating point operations."""
+    import torch
+    from _models import images
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mmdetr.apis import init_detector
+
     options = {'model.bbox_head.num_queries': num_queries}
     inputs, _ = images(batch, *size, padded=False)
-
-    def run(model: Any) -> Any:
-        with torch.no_grad():
-            return model(inputs)
-
-    counter = FlopCounterMode(display=False)
-    with counter:
+    with FlopCounterMode(display=False) as counter:
         # Counted on the plain form: fused kernels are unknown to the counter, and the floor is that
         # of the ordinary arithmetic. Recording gradients keeps the fused kernels away.
-        init_detector(CONFIG, device='cpu', cfg_options=options)(inputs)
-    model = init_detector(CONFIG, device='cpu', cfg_options=options, optimize=True)
-    return lambda: run(model), counter.get_total_flops()
+        init_detector(COCO_CONFIG, device='cpu', cfg_options=options)(inputs)
+    model = init_detector(COCO_CONFIG, device='cpu', cfg_options=options, optimize=True)
+    return torch.no_grad()(lambda: model(inputs)), counter.get_total_flops()
 
 
-def criterion(count: int, num_queries: int, batch: int = 4) -> Callable[[], Any]:
-    """Matching and losses of six layers, forward and backward."""
+def criterion(count: int, num_queries: int, batch: int = 4) -> tuple[Callable[[], Any], int]:
+    """Matching and losses of six layers, forward and backward; nothing is counted."""
+    import torch
+    from _losses import objects, our_loss
+    from _models import NUM_CLASSES
+
     torch.manual_seed(0)
     logits = torch.randn(6, batch, num_queries, NUM_CLASSES + 1, requires_grad=True)
     bboxes = torch.rand(6, batch, num_queries, 4).requires_grad_()
-    samples = data_samples(objects(batch, count), *SMALL)
-    compute = our_criterion()
-
-    def run() -> Any:
-        losses = compute(SetPrediction(logits, bboxes), samples)
-        total = torch.stack([value for name, value in losses.items() if 'loss' in name]).sum()
-        return torch.autograd.grad(total, (logits, bboxes))
-
-    return run
+    loss = our_loss(logits, bboxes, objects(batch, count))
+    return lambda: torch.autograd.grad(loss(), (logits, bboxes)), 0
 
 
 def main() -> None:
@@ -82,20 +75,20 @@ def main() -> None:
         'batch (320 x 427)': {str(batch): predict(100, batch, SMALL) for batch in BATCHES},
         'queries (320 x 427)': {str(number): predict(number, 1, SMALL) for number in QUERIES},
         'objects an image (criterion, batch 4, 100 queries)': {
-            str(count): (criterion(count, 100), 0) for count in OBJECTS
+            str(count): criterion(count, 100) for count in OBJECTS
         },
         'queries (criterion, batch 4, 20 objects)': {
-            str(number): (criterion(20, number), 0) for number in QUERIES
+            str(number): criterion(20, number) for number in QUERIES
         },
     }
     results = {}
     for axis, points in axes.items():
-        seconds = compare({name: run for name, (run, _) in points.items()}, args.repeats)
+        seconds = time_in_turns({name: run for name, (run, _) in points.items()}, args.repeats)
         results[axis] = {
             name: dict(seconds=seconds[name], floor=flops / peak or None)
             for name, (_, flops) in points.items()
         }
-        medians = {name: sorted(times)[len(times) // 2] for name, times in seconds.items()}
+        medians = {name: statistics.median(times) for name, times in seconds.items()}
         print(axis, {name: f'{1000 * value:.1f} ms' for name, value in medians.items()})
     write_result('growth', dict(peak_gflops=peak / 1e9, axes=results))
     plot(results)
@@ -103,19 +96,15 @@ def main() -> None:
 
 def plot(results: dict[str, dict[str, dict]]) -> None:
     """One panel for each axis; measured times as bars from lowest to highest, the floor dashed."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(2, 3, figsize=(14, 7))
+    figure, panels = new_figure(14, 7, rows=2, columns=3)
     for panel, (axis, points) in zip(panels.flat, results.items(), strict=False):
         names = list(points)
-        medians = [sorted(p['seconds'])[len(p['seconds']) // 2] for p in points.values()]
-        low = [m - min(p['seconds']) for m, p in zip(medians, points.values(), strict=True)]
-        high = [max(p['seconds']) - m for m, p in zip(medians, points.values(), strict=True)]
+        times = [point['seconds'] for point in points.values()]
+        medians = [statistics.median(each) for each in times]
+        low = [middle - min(each) for middle, each in zip(medians, times, strict=True)]
+        high = [max(each) - middle for middle, each in zip(medians, times, strict=True)]
         panel.errorbar(names, medians, (low, high), marker='o', capsize=3, label='measured')
-        floors = [p['floor'] for p in points.values()]
+        floors = [point['floor'] for point in points.values()]
         if all(floors):
             panel.plot(names, floors, '--', color='grey', label='floor by arithmetic')
             panel.legend()
@@ -123,7 +112,6 @@ def plot(results: dict[str, dict[str, dict]]) -> None:
         panel.set_ylabel('seconds')
         panel.set_ylim(bottom=0)
     panels.flat[-1].axis('off')
-    figure.tight_layout()
     figure.savefig(RESULTS / 'growth.png', dpi=80)
     print(f'wrote {RESULTS / "growth.png"}')
 

@@ -14,73 +14,80 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
-import torch
-from _common import RESULTS
-from _page import heading, table
-from mmengine.config import Config
-from mmengine.hooks import Hook
+from _common import DEMO, heading, parser, positive, table, write_page
 
-from mmdetr.engine import DetectionRunner
-from mmdetr.engine.hooks import CollapseWatchHook, NonFiniteGuardHook
-from mmdetr.models.losses import SetCriterion
-
-ROOT = Path(__file__).parents[1]
 WARMUP = 10
-PARTS = {
-    'collapse watch, `CollapseWatchHook`': (CollapseWatchHook, ['after_train_iter']),
-    'guard, `NonFiniteGuardHook`': (
-        NonFiniteGuardHook,
-        ['before_train_iter', 'after_train_iter', '_before_step'],
-    ),
-    'logged values, `SetCriterion._logged`': (SetCriterion, ['_logged']),
-}
+GUARD = ['before_train_iter', 'after_train_iter', '_before_step']
 
 
-class Clock(Hook):
+def parse_args() -> argparse.Namespace:
+    options = parser(__doc__)
+    options.add_argument(
+        '--iterations', type=positive, default=40, help='that are timed (default: 40)'
+    )
+    return options.parse_args()
+
+
+def watched_parts() -> dict[str, tuple[type, list[str]]]:
+    """Methods whose time is added up, by the name of the part."""
+    from mmdetr.engine.hooks import CollapseWatchHook, NonFiniteGuardHook
+    from mmdetr.models.losses import SetCriterion
+
+    return {
+        'collapse watch, `CollapseWatchHook`': (CollapseWatchHook, ['after_train_iter']),
+        'guard, `NonFiniteGuardHook`': (NonFiniteGuardHook, GUARD),
+        'logged values, `SetCriterion._logged`': (SetCriterion, ['_logged']),
+    }
+
+
+class Clock:
     """Time of each step, and of the parts of it."""
 
-    priority = 'VERY_HIGH'
-
     def __init__(self) -> None:
-        self.parts: dict[str, float] = defaultdict(float)
         self.steps: list[float] = []
-        self.by_step: dict[str, list[float]] = defaultdict(list)
+        self.parts: list[dict[str, float]] = [defaultdict(float)]
         self._start: float | None = None
 
-    def before_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+    def start_step(self) -> None:
         now = time.perf_counter()
         if self._start is not None:
             self.steps.append(now - self._start)
-            for name in PARTS:
-                self.by_step[name].append(self.parts[name])
+            self.parts.append(defaultdict(float))
         self._start = now
-        self.parts.clear()
 
-    def wrap(self, name: str, owner: type, method: str) -> None:
-        """Let a method of a class add its time to a part."""
-        original = getattr(owner, method)
+    def timed(self, part: str, method: Any) -> Any:
+        """The method, which then adds its time to a part."""
 
-        def timed(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
             try:
-                return original(*args, **kwargs)
+                return method(*args, **kwargs)
             finally:
-                self.parts[name] += time.perf_counter() - start
+                self.parts[-1][part] += time.perf_counter() - start
 
-        setattr(owner, method, timed)
+        return call
 
 
 def measure(clip: bool, iterations: int) -> Clock:
     """Steps of the demo after the warm-up."""
-    originals = [(o, m, o.__dict__[m]) for o, methods in PARTS.values() for m in methods]
+    from mmengine.config import Config
+    from mmengine.hooks import Hook
+
+    from mmdetr.engine import DetectionRunner
+
     clock = Clock()
-    for name, (owner, methods) in PARTS.items():
-        for method in methods:
-            clock.wrap(name, owner, method)
-    cfg = Config.fromfile(ROOT / 'configs/detr_tiny_1xb32-12e_shapes.py')
+
+    class StepHook(Hook):
+        priority = 'VERY_HIGH'
+
+        def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
+            clock.start_step()
+
+    cfg = Config.fromfile(DEMO)
     cfg.train_dataloader.dataset.num_images = 32 * (WARMUP + iterations + 1)
     cfg.train_cfg.max_epochs = 1
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
@@ -89,43 +96,39 @@ def measure(clip: bool, iterations: int) -> Clock:
     cfg.experiment_name = cfg.visualizer.name = f'clip_{clip}'
     if not clip:
         cfg.optim_wrapper.clip_grad = None
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            cfg.work_dir = folder
-            runner = DetectionRunner.from_cfg(cfg)
-            runner.register_hook(clock)
-            runner.train()
-    finally:
-        for owner, method, original in originals:
-            setattr(owner, method, original)
+    with ExitStack() as stack:
+        for part, (owner, methods) in watched_parts().items():
+            for name in methods:
+                wrapped = clock.timed(part, getattr(owner, name))
+                stack.enter_context(patch.object(owner, name, wrapped))
+        cfg.work_dir = stack.enter_context(tempfile.TemporaryDirectory())
+        runner = DetectionRunner.from_cfg(cfg)
+        runner.register_hook(StepHook())
+        runner.train()
     return clock
 
 
 def rows(clock: Clock, setting: str) -> list[list[str]]:
     step = statistics.median(clock.steps[WARMUP:])
     result = [[setting, 'the whole step', f'{1000 * step:.1f}', '100']]
-    for name in PARTS:
-        own = statistics.median(clock.by_step[name][WARMUP:])
-        result.append([setting, name, f'{1000 * own:.3f}', f'{100 * own / step:.3f}'])
+    for part in watched_parts():
+        own = statistics.median(each[part] for each in clock.parts[WARMUP : len(clock.steps)])
+        result.append([setting, part, f'{1000 * own:.3f}', f'{100 * own / step:.3f}'])
     return result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--iterations', type=int, default=40, help='that are timed (default: 40)')
-    args = parser.parse_args()
+    args = parse_args()
     lines = rows(measure(True, args.iterations), 'clipping')
     lines += rows(measure(False, args.iterations), 'no clipping')
-    text = (
+    write_page(
+        'hook_cost',
         heading('What watching a training step costs')
-        + f'\nThe demo, batch 32, {torch.get_num_threads()} threads; medians over '
-        f'{args.iterations} steps after {WARMUP} others.\n\n'
+        + f'\nThe demo, batch 32; medians over {args.iterations} steps after {WARMUP} others.\n\n'
         + table(['gradients', 'part', 'ms', '% of the step'], lines)
         + '\nOf the seven logged values the watch needs five; the other two are the usual errors. '
-        'On a GPU it was not measured.\n'
+        'On a GPU it was not measured.\n',
     )
-    print(text)
-    (RESULTS / 'hook_cost.md').write_text(text)
 
 
 if __name__ == '__main__':

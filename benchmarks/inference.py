@@ -8,9 +8,7 @@ Each peer has a process of its own and they run in turns. Before timing, all out
 import argparse
 from typing import Any
 
-from _common import compare, ratio, summary, write_result
-from _models import add_authors_option, infer, random_weights, start_others
-from _peers import Peer, check_agreement
+from _common import parser, ratio, summary, time_in_turns, write_result
 
 SERVED: dict[str, Any] = {
     'plain': False,
@@ -26,28 +24,27 @@ CASES = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_authors_option(parser)
-    parser.add_argument('--size', type=int, nargs=2, default=(800, 1066), metavar=('H', 'W'))
-    parser.add_argument('--repeats', type=int, default=9, help='timed rounds (default: 9)')
-    parser.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES))
-    parser.add_argument('--forms', nargs='+', choices=SERVED, default=list(SERVED))
-    return parser.parse_args()
+    options = parser(__doc__, authors=True, size=(800, 1066), repeats=9)
+    options.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES))
+    options.add_argument('--forms', nargs='+', choices=SERVED, default=list(SERVED))
+    return options.parse_args()
 
 
 def measure(args: argparse.Namespace, case: dict, paths: dict[str, str]) -> dict[str, Any]:
     """Start the peers of a case, compare their outputs, time them."""
+    from _models import infer, start_others
+    from _peers import Peer, check_agreement
+
     height, width = args.size
     common = dict(case, height=height, width=width)
     peers = start_others(infer, common, paths, args.authors)
     others = list(peers)
-    reference = others[0]
     for form in args.forms:
-        arguments = dict(common, kind='ours', path=paths['mmdetr'], optimize=SERVED[form])
+        arguments = dict(common, kind='ours', path=paths['ours'], optimize=SERVED[form])
         peers[form] = Peer(infer, arguments)
     tolerances = {name: 0.1 if 'bfloat16' in name else 1e-4 for name in peers}
-    differences = check_agreement(peers, reference, tolerances)
-    seconds = compare(peers, args.repeats)
+    differences = check_agreement(peers, others[0], tolerances)
+    seconds = time_in_turns(peers, args.repeats)
     for peer in peers.values():
         peer.close()
     rows = {}
@@ -59,13 +56,15 @@ def measure(args: argparse.Namespace, case: dict, paths: dict[str, str]) -> dict
             ratio_to=faster,
             build_seconds=peers[name].build_seconds,
         )
-        against = ', '.join(f'{r[0]:.2f} x {other}' for other, r in faster.items())
+        against = ', '.join(f'{each.median:.2f} x {other}' for other, each in faster.items())
         print(f'  {name:32s} {summary(times):44s} {against}', flush=True)
-    return dict(reference=reference, rows=rows)
+    return dict(reference=others[0], rows=rows)
 
 
 def main() -> None:
     args = parse_args()
+    from _models import random_weights
+
     results = {}
     with random_weights() as paths:
         for name in args.cases:

@@ -5,11 +5,11 @@ python benchmarks/page.py
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from _common import RESULTS, summary
+from _common import RESULTS, Ratio, machine_line, parser, summary, table
 
 PAGE = Path(__file__).parent / 'README.md'
 
@@ -21,8 +21,14 @@ peer is transformers from the package index (`pip install transformers`), with t
 that the authors freeze; a checkout of facebookresearch/detr is compared with where `--authors DIR`
 names one. Outputs are compared before anything is timed, and the parties run in turns. A ratio is
 the median of the ratios of single rounds, with the lowest and the highest; above 1 we are faster.
+"""
+NO_GPU = '\nNothing here was measured on a GPU.\n'
+OTHERS = """## Other pages
 
-Nothing here was measured on a GPU.
+- [ablation_grid.md](results/ablation_grid.md): the paper's ablations on the demo
+- [soak.md](results/soak.md): memory over half an hour of training
+- [evaluation_batch_size.md](results/evaluation_batch_size.md): AP tested with and without padding
+- [hook_cost.md](results/hook_cost.md): what the watch and the guard cost of a step
 """
 
 
@@ -32,20 +38,11 @@ def load(name: str) -> dict[str, Any]:
 
 def origin(result: dict[str, Any]) -> str:
     """Command, date and machine of a result."""
-    machine = result['machine']
-    versions = ', '.join(f'{name} {machine[name]}' for name in ('torch', 'torchvision'))
-    return (
-        f'`{result["command"]}`, {result["date"]}, {machine["cpu"]}, {machine["cores"]} cores, '
-        f'{machine["threads"]} threads, GPU: {machine["gpu"]}, Python {machine["python"]}, '
-        f'{versions}'
-    )
+    return f'\n`{result["command"]}`, {result["date"]}, {machine_line(result["machine"])}\n'
 
 
-def shown(ratio: Any) -> str:
-    if isinstance(ratio, dict):
-        ratio = ratio['median'], ratio['min'], ratio['max']
-    median, low, high = ratio
-    return f'{median:.2f} ({low:.2f} to {high:.2f})'
+def ratios(row: dict[str, Any], others: Iterable[str]) -> list[str]:
+    return [str(Ratio(*row['ratio_to'][other])) for other in others]
 
 
 def inference() -> Iterator[str]:
@@ -59,14 +56,12 @@ def inference() -> Iterator[str]:
     )
     for case, content in result['cases'].items():
         others = list(next(iter(content['rows'].values()))['ratio_to'])
-        yield (
-            f'\n| {case} | seconds | difference | ' + ' | '.join(f'x {o}' for o in others) + ' |\n'
-        )
-        yield '|---' * (3 + len(others)) + '|\n'
-        for name, row in content['rows'].items():
-            ratios = ' | '.join(shown(row['ratio_to'][other]) for other in others)
-            yield f'| {name} | {summary(row["seconds"])} | {row["difference"]:.1g} | {ratios} |\n'
-    yield f'\n{origin(result)}\n'
+        rows = [
+            [name, summary(row['seconds']), f'{row["difference"]:.1g}', *ratios(row, others)]
+            for name, row in content['rows'].items()
+        ]
+        yield '\n' + table([case, 'seconds', 'difference', *(f'x {o}' for o in others)], rows)
+    yield origin(result)
 
 
 def training_step() -> Iterator[str]:
@@ -79,18 +74,15 @@ def training_step() -> Iterator[str]:
         result = load(path.stem)
         height, width = result['size']
         others = list(next(iter(result['rows'].values()))['ratio_to'])
-        titles = [f'{what} {other}' for other in others for what in ('x', 'memory /')]
-        yield f'\n| batch {result["batch"]}, {height} x {width} | seconds | MiB | '
-        yield ' | '.join(titles) + ' |\n' + '|---' * (3 + len(titles)) + '|\n'
+        columns = [f'batch {result["batch"]}, {height} x {width}', 'seconds', 'MiB']
+        columns += [f'{what} {other}' for other in others for what in ('x', 'memory /')]
+        rows = []
         for name, row in result['rows'].items():
-            cells = [
-                cell
-                for other in others
-                for cell in (shown(row['ratio_to'][other]), f'{row["memory_to"][other]:.2f}')
-            ]
-            yield f'| {name} | {summary(row["seconds"])} | {row["peak_mib"]:.0f} | '
-            yield ' | '.join(cells) + ' |\n'
-        yield f'\n{origin(result)}\n'
+            cells = [name, summary(row['seconds']), f'{row["peak_mib"]:.0f}']
+            for other, faster in zip(others, ratios(row, others), strict=True):
+                cells += [faster, f'{row["memory_to"][other]:.2f}']
+            rows.append(cells)
+        yield '\n' + table(columns, rows) + origin(result)
 
 
 def criterion() -> Iterator[str]:
@@ -99,11 +91,25 @@ def criterion() -> Iterator[str]:
         f'## Matching and losses, forward and backward\n\n{result["layers"]} layers, batch '
         f'{result["batch"]}, {result["queries"]} queries, {result["objects"]} objects an image.\n\n'
     )
-    yield '| | seconds | ours is faster by |\n|---|---|---|\n'
-    for name, times in result['seconds'].items():
-        against = shown(result['ratio_to'][name]) if name in result['ratio_to'] else '-'
-        yield f'| {name} | {summary(times)} | {against} |\n'
-    yield f'\n{origin(result)}\n'
+    rows = [
+        [name, summary(times), *(ratios(result, [name]) if name in result['ratio_to'] else ['-'])]
+        for name, times in result['seconds'].items()
+    ]
+    yield table(['', 'seconds', 'ours is faster by'], rows) + origin(result)
+
+
+def coco_evaluation() -> Iterator[str]:
+    result = load('coco_evaluation')
+    yield (
+        f'## COCO evaluation\n\n{result["images"]} images, {result["detections"]} detections, '
+        f'{result["annotations"]} objects, generated; `CocoMetric` with each backend, the same 12 '
+        'numbers.\n\n'
+    )
+    rows = [
+        [part, *map(summary, result[part]['seconds'].values()), str(Ratio(*result[part]['ratio']))]
+        for part in ('whole', 'compute_metrics')
+    ]
+    yield table(['timed', 'pycocotools', 'faster-coco-eval', 'ratio'], rows) + origin(result)
 
 
 def data_loading() -> Iterator[str]:
@@ -113,42 +119,24 @@ def data_loading() -> Iterator[str]:
         f'Against {result["peer"]}, the same pixels out; {result["data"]}. "not normalised" leaves '
         'that to the preprocessor, as in training here.\n\n'
     )
-    yield '| pipeline | where | party | images a second | x authors |\n|---|---|---|---|---|\n'
-    for pipeline in ('train', 'test'):
-        for place, parties in result.get(pipeline, {}).items():
-            if not isinstance(parties, dict):
-                continue
-            for party, row in parties.items():
-                yield (
-                    f'| {pipeline} | {place} | {party} | {row["images_per_second"]} | '
-                    f'{shown(row["ratio"])} |\n'
-                )
-    yield f'\n{origin(result)}\n'
-
-
-def coco_evaluation() -> Iterator[str]:
-    result = load('coco_evaluation')
-    yield (
-        f'## COCO evaluation\n\n{result["images"]} images, {result["detections"]} detections, '
-        f'{result["annotations"]} objects, generated; `CocoMetric` with each backend, the same 12 '
-        'numbers.\n\n| timed | pycocotools | faster-coco-eval | ratio |\n|---|---|---|---|\n'
-    )
-    for part in ('whole', 'compute_metrics'):
-        seconds = result[part]['seconds']
-        yield (
-            f'| {part} | {summary(seconds["pycocotools"])} | '
-            f'{summary(seconds["faster_coco_eval"])} | {shown(result[part]["ratio"])} |\n'
-        )
-    yield f'\n{origin(result)}\n'
+    rows = [
+        [pipeline, place, party, f'{row["images_per_second"]}', str(Ratio(*row['ratio']))]
+        for pipeline in ('train', 'test')
+        for place in ('one process', 'one worker')
+        for party, row in result[pipeline][place].items()
+    ]
+    columns = ['pipeline', 'where', 'party', 'images a second', 'x authors']
+    yield table(columns, rows) + origin(result)
 
 
 def demo_bfloat16() -> Iterator[str]:
     result = load('demo_bfloat16')
     yield f'## AP in bfloat16\n\n`{result["config"]}`, trained as it stands.\n\n'
-    yield '| | bbox_mAP | bbox_mAP_50 |\n|---|---|---|\n'
-    for name, metrics in result['metrics'].items():
-        yield f'| {name} | {metrics["coco/bbox_mAP"]:.4f} | {metrics["coco/bbox_mAP_50"]:.4f} |\n'
-    yield f'\n{origin(result)}\n'
+    rows = [
+        [name, *(f'{metrics[f"coco/{key}"]:.4f}' for key in ('bbox_mAP', 'bbox_mAP_50'))]
+        for name, metrics in result['metrics'].items()
+    ]
+    yield table(['', 'bbox_mAP', 'bbox_mAP_50'], rows) + origin(result)
 
 
 def growth() -> Iterator[str]:
@@ -158,39 +146,43 @@ def growth() -> Iterator[str]:
         f'the model at the speed of a large matrix product, {result["peak_gflops"]:.0f} GFLOP/s '
         "here; Winograd's form of the 3x3 convolutions needs less than that arithmetic.\n\n"
         '![cost against size, batch, queries and objects](results/growth.png)\n\n'
-        '| axis | point | median seconds | floor |\n|---|---|---|---|\n'
     )
+    rows = []
     for axis, points in result['axes'].items():
         for point, row in points.items():
             floor = f'{row["floor"]:.3f}' if row['floor'] else '-'
-            yield f'| {axis} | {point} | {statistics.median(row["seconds"]):.4f} | {floor} |\n'
-    yield f'\n{origin(result)}\n'
+            rows.append([axis, point, f'{statistics.median(row["seconds"]):.4f}', floor])
+    yield table(['axis', 'point', 'median seconds', 'floor'], rows) + origin(result)
 
 
-OTHERS = """## Other pages
+def gpu_check() -> Iterator[str]:
+    from gpu_check import results_table
 
-- [ablation_grid.md](results/ablation_grid.md): the paper's ablations on the demo
-- [soak.md](results/soak.md): memory over half an hour of training
-- [evaluation_batch_size.md](results/evaluation_batch_size.md): AP tested with and without padding
-- [hook_cost.md](results/hook_cost.md): what the watch and the guard cost of a step
-"""
+    result = load('gpu_check')
+    yield f'## Every model on {result["device"]}\n\n'
+    yield (
+        f'One image, and one training step of batch {result["batch"]}, with random weights. Loss '
+        'in automatic mixed precision is the relative difference to that in float32, the loss of '
+        'DistributedDataParallel that to the bare model.\n\n'
+    )
+    yield results_table(result['models']) + origin(result)
+
+
+SECTIONS = (
+    *(inference, training_step, criterion, coco_evaluation, data_loading, demo_bfloat16, growth),
+    gpu_check,
+)
 
 
 def main() -> None:
-    sections = [HEAD]
-    for section in (
-        inference,
-        training_step,
-        criterion,
-        coco_evaluation,
-        data_loading,
-        demo_bfloat16,
-        growth,
-    ):
+    parser(__doc__).parse_args()
+    results = [json.loads(path.read_text(encoding='utf-8')) for path in RESULTS.glob('*.json')]
+    machines = [each['machine'] for each in results if 'machine' in each]
+    on_gpu = any(each['gpu'] != 'none' for each in machines)
+    sections = [HEAD if on_gpu else HEAD + NO_GPU]
+    for section in SECTIONS:
         if any(RESULTS.glob(f'{section.__name__}*.json')):
             sections.append(''.join(section()))
-        else:
-            sections.append(f'## {section.__name__}\n\nNot measured.\n')
     PAGE.write_text('\n'.join([*sections, OTHERS]), encoding='utf-8')
     print(f'wrote {PAGE}')
 

@@ -11,96 +11,21 @@ Writes benchmarks/results/soak.md and soak.png; ends with 1 where memory grows.
 """
 
 import argparse
-import ctypes
 import multiprocessing
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import RESULTS
-from _generated import write_coco
-from _page import heading, table
-from mmengine.config import Config
-from mmengine.dataset import DefaultSampler
-from mmengine.hooks import Hook
-from mmengine.registry import DATA_SAMPLERS
+from _common import RESULTS, heading, new_figure, parser, table, write_page
 
-from mmdetr.engine import DetectionRunner
-
-ROOT = Path(__file__).parents[1]
-LISTED_IMAGES = 118_000
-IMAGES_PER_EPOCH = 600
-IMAGE_SIZES = ((480, 640), (640, 480), (427, 640), (375, 500), (500, 333))  # h, w
 # Growth that is called flat, of what a process holds by itself: within the noise of an allocator
 # that sees another image size every time.
 TOLERATED_SHARE = 0.02
 TOLERATED_MIB = 8.0
 SHORTEST = 5  # minutes; the workers for validation start after the first epoch
-
-
-@DATA_SAMPLERS.register_module()
-class ShortEpochSampler(DefaultSampler):
-    """Some images of a large set, others in every epoch."""
-
-    def __len__(self) -> int:
-        return IMAGES_PER_EPOCH
-
-    def __iter__(self) -> Iterator[int]:
-        return islice(super().__iter__(), IMAGES_PER_EPOCH)
-
-
-class ProgressHook(Hook):
-    """Tells the watching process how long training has gone on, and ends it in time.
-
-    Time in which the machine did something else does not count.
-    """
-
-    def __init__(self, progress: Any, seconds: float) -> None:
-        self.progress = progress
-        self.seconds = seconds
-
-    def before_train(self, runner: Any) -> None:
-        self._last = time.monotonic()
-
-    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():
-            sys.exit('error: the watching process is gone')
-        now = time.monotonic()
-        self.progress[0] += min(now - self._last, 20)
-        self.progress[1] = runner.iter + 1
-        self.progress[3] = heap_in_use()
-        self._last = now
-
-    def after_train_epoch(self, runner: Any) -> None:
-        self.progress[2] += 1
-        runner.train_loop.stop_training = self.progress[0] >= self.seconds
-
-
-class MallocInfo(ctypes.Structure):
-    """struct mallinfo2 of <malloc.h>."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            *('arena', 'ordblks', 'smblks', 'hblks', 'hblkhd'),
-            *('usmblks', 'fsmblks', 'uordblks', 'fordblks', 'keepcost'),
-        )
-    ]
-
-
-def heap_in_use() -> float:
-    """MiB that this process has allocated from the C library and not given back to it."""
-    function = ctypes.CDLL('libc.so.6').mallinfo2
-    function.restype = MallocInfo
-    info = function()
-    return (info.uordblks + info.hblkhd) / 2**20
 
 
 @dataclass
@@ -130,62 +55,6 @@ class Memory:
 
     def is_flat(self) -> bool:
         return self.growth()[1] <= max(TOLERATED_MIB, TOLERATED_SHARE * np.median(self.size))
-
-
-def write_data(folder: Path) -> None:
-    """40 JPEG files of each size for training, listed again and again, and 20 for validation."""
-    common = dict(num_objects=(2, 12), extension='jpg')
-    write_coco(folder, 'train', IMAGE_SIZES, 40, listed_images=LISTED_IMAGES, **common)
-    write_coco(folder, 'val', IMAGE_SIZES, 20, seed=1, **common)
-
-
-def config(folder: Path) -> Config:
-    """The COCO config at a quarter of its image size, with the demo's model."""
-    cfg = Config.fromfile(ROOT / 'configs/detr_r50_8xb2-150e_coco.py')
-    demo = Config.fromfile(ROOT / 'configs/detr_tiny_1xb32-12e_shapes.py')
-    shrink(cfg.train_dataloader.dataset.pipeline)
-    shrink(cfg.val_dataloader.dataset.pipeline)
-    for name in ('train', 'val'):
-        data = dict(data_root=f'{folder}/', ann_file=f'{name}.json', data_prefix=dict(img=''))
-        cfg[f'{name}_dataloader'].dataset.update(data)
-    cfg.train_dataloader.sampler.type = 'ShortEpochSampler'
-    cfg.val_evaluator.ann_file = f'{folder}/val.json'
-    cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
-    cfg.model = demo.model
-    cfg.model.bbox_head.num_queries = 50
-    cfg.optim_wrapper = demo.optim_wrapper
-    cfg.optim_wrapper.optimizer.lr = 1e-4
-    cfg.param_scheduler = None
-    cfg.train_cfg.max_epochs = 10**6  # the hook ends it
-    cfg.log_level = 'WARNING'
-    cfg.work_dir = f'{folder}/run'
-    return cfg
-
-
-def shrink(steps: Any) -> None:
-    """Divide all sizes in a pipeline by four."""
-    for step in steps:
-        if isinstance(step, list):
-            shrink(step)
-            continue
-        shrink(step.get('transforms', []))
-        for key in ('scale', 'scales', 'min_size', 'max_size'):
-            if key in step:
-                step[key] = quarter(step[key])
-
-
-def quarter(size: Any) -> Any:
-    if isinstance(size, list):
-        return [quarter(each) for each in size]
-    if isinstance(size, tuple):
-        return tuple(each and each // 4 for each in size)
-    return size // 4
-
-
-def train(folder: Path, progress: Any, seconds: float) -> None:
-    runner = DetectionRunner.from_cfg(config(folder))
-    runner.register_hook(ProgressHook(progress, seconds))
-    runner.train()
 
 
 def watch(child: Any, progress: Any, interval: float) -> list[Memory]:
@@ -273,33 +142,36 @@ def page(memories: list[Memory], progress: Any) -> str:
 
 
 def plot(memories: list[Memory], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(2, 1, figsize=(8, 6), sharex=True, layout='constrained')
+    figure, axes = new_figure(8, 6, rows=2)
     for each in memories:
         axis = axes[0] if each.name.startswith('main') else axes[1]
         axis.plot(np.array(each.seconds) / 60, each.size, label=each.name, linewidth=1)
     for axis in axes:
-        axis.set(ylabel='MiB', ylim=(0, None))
+        axis.set(ylabel='MiB', ylim=(0, None), xlim=(0, None))
         axis.legend(loc='lower right')
         axis.grid(alpha=0.3)
     axes[1].set_xlabel('training, minutes')
     figure.savefig(path, dpi=100)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--minutes', type=float, default=30, help='of training (default: 30)')
-    parser.add_argument('--interval', type=float, default=5, help='seconds between two samples')
-    parser.add_argument('--out-dir', type=Path, default=RESULTS, help='folder of the page')
-    args = parser.parse_args()
-    if args.minutes < SHORTEST:
-        parser.error(
-            f'--minutes must be {SHORTEST} or more: a slope needs some minutes of each process'
+def parse_args() -> argparse.Namespace:
+    options = parser(__doc__)
+    options.add_argument('--minutes', type=float, default=30, help='of training (default: 30)')
+    options.add_argument('--interval', type=float, default=5, help='seconds between two samples')
+    options.add_argument('--out-dir', type=Path, default=RESULTS, help='folder of the page')
+    args = options.parse_args()
+    if not args.minutes >= SHORTEST or not args.interval > 0:
+        options.error(
+            f'--minutes must be {SHORTEST} or more, as a slope needs some minutes of each process, '
+            'and --interval above 0'
         )
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    from _soak_training import train, write_data
+
     spawn = multiprocessing.get_context('spawn')  # nothing of this process is in the other
     progress = spawn.Array('d', 4)  # seconds, iterations, epochs, heap in use
     with tempfile.TemporaryDirectory() as folder:
@@ -307,10 +179,7 @@ def main() -> None:
         child = spawn.Process(target=train, args=(Path(folder), progress, args.minutes * 60))
         child.start()
         memories = watch(child, progress, args.interval)
-    text = page(memories, progress)
-    print(text)
-    args.out_dir.mkdir(parents=True, exist_ok=True)
-    (args.out_dir / 'soak.md').write_text(text)
+    write_page('soak', page(memories, progress), args.out_dir)
     plot(memories, args.out_dir / 'soak.png')
     sys.exit(not all(each.is_flat() for each in memories))
 

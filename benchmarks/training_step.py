@@ -9,9 +9,7 @@ its own and they run in turns. Before timing, the losses without dropout are com
 import argparse
 from typing import Any
 
-from _common import compare, ratio, summary, write_result
-from _models import add_authors_option, random_weights, start_others, train
-from _peers import Peer, check_agreement
+from _common import parser, positive, ratio, summary, time_in_turns, write_result
 
 FORMS: dict[str, dict[str, Any]] = {
     'ours': {},
@@ -24,36 +22,31 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_authors_option(parser)
-    parser.add_argument('--size', type=int, nargs=2, default=(512, 640), metavar=('H', 'W'))
-    parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--objects', type=int, default=7, help='objects of an image (default: 7)')
-    parser.add_argument('--repeats', type=int, default=9, help='timed rounds (default: 9)')
-    return parser.parse_args()
-
-
-def start_peers(args: argparse.Namespace, paths: dict[str, str]) -> dict[str, Peer]:
-    height, width = args.size
-    common = dict(batch=args.batch, height=height, width=width, count=args.objects)
-    peers = start_others(train, common, paths, args.authors)
-    for form, options in FORMS.items():
-        peers[form] = Peer(train, dict(common, kind='ours', path=paths['mmdetr'], **options))
-    return peers
+    options = parser(__doc__, authors=True, size=(512, 640), repeats=9)
+    options.add_argument('--batch', type=positive, default=2, help='images (default: 2)')
+    options.add_argument('--objects', type=positive, default=7, help='of an image (default: 7)')
+    return options.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    from _losses import train
+    from _models import random_weights, start_others
+    from _peers import Peer, check_agreement
+
+    height, width = args.size
+    common = dict(batch=args.batch, height=height, width=width, count=args.objects)
     with random_weights() as paths:
-        peers = start_peers(args, paths)
-        reference = next(iter(peers))
-        scale = float(peers[reference].outputs['loss'])
-        differences = check_agreement(peers, reference, dict.fromkeys(peers, 1e-4 * scale))
-        seconds = compare(peers, args.repeats)
+        peers = start_others(train, common, paths, args.authors)
+        others = list(peers)
+        for form, options in FORMS.items():
+            peers[form] = Peer(train, dict(common, kind='ours', path=paths['ours'], **options))
+        scale = float(peers[others[0]].outputs['loss'])
+        differences = check_agreement(peers, others[0], dict.fromkeys(peers, 1e-4 * scale))
+        seconds = time_in_turns(peers, args.repeats)
         memory = {name: peer.peak_memory() for name, peer in peers.items()}
         for peer in peers.values():
             peer.close()
-    others = [name for name in ('authors', 'transformers') if name in peers]
     rows = {}
     for name, times in seconds.items():
         rows[name] = dict(
@@ -65,13 +58,13 @@ def main() -> None:
             time_to_ours=ratio(times, seconds['ours']),
         )
         against = ', '.join(
-            f'{ratio(seconds[other], times)[0]:.2f} x {other} at {memory[name] / memory[other]:.2f}'
-            ' of its memory'
+            f'{ratio(seconds[other], times).median:.2f} x {other} at '
+            f'{memory[name] / memory[other]:.2f} of its memory'
             for other in others
         )
         print(f'{name:32s} {summary(times):40s} {memory[name]:.0f} MiB  {against}', flush=True)
     write_result(
-        'training_step_{}x{}'.format(*args.size),
+        f'training_step_{height}x{width}',
         dict(size=list(args.size), batch=args.batch, objects=args.objects, rows=rows),
     )
 

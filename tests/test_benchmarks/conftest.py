@@ -6,25 +6,27 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks'
+sys.path.insert(0, str(FOLDER))
 
 
 @pytest.fixture
 def benchmark(monkeypatch: Any, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
-    """Runs a benchmark script as from the command line; results go to ``tmp_path``.
+    """Run a benchmark script as from the command line; results go to ``tmp_path``.
 
     What the scripts set for their process is undone.
     """
-    monkeypatch.syspath_prepend(str(FOLDER))
     import _common
 
     monkeypatch.setattr(_common, 'RESULTS', tmp_path)
 
-    def run(name: str, *arguments: Any, run_name: str = '__main__') -> dict[str, Any]:
+    def run(name: str, *arguments: Any) -> dict[str, Any]:
         monkeypatch.setattr(sys, 'argv', [str(FOLDER / name), *map(str, arguments)])
-        return runpy.run_path(str(FOLDER / name), run_name=run_name)
+        return runpy.run_path(str(FOLDER / name), run_name='__main__')
 
-    threads = torch.get_num_threads()
+    threads, level = torch.get_num_threads(), MMLogger.get_current_instance().level
     yield run
     torch.set_num_threads(threads)
+    MMLogger.get_current_instance().setLevel(level)

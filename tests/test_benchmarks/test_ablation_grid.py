@@ -2,9 +2,10 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
+import _ablation_report as report
+import ablation_grid as grid
 import pytest
 import torch
 from mmengine.config import Config
@@ -12,12 +13,6 @@ from torch import nn
 
 from mmdetr.registry import MODELS
 from tests.test_configs import flatten
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / 'benchmarks'))
-
-import _ablation_report as report  # noqa: E402
-import ablation_grid as grid  # noqa: E402
 
 TRANSFORMER = 'model.bbox_head.transformer'
 CRITERION = 'model.bbox_head.criterion'
@@ -168,9 +163,9 @@ def test_fingerprint_follows_the_config():
 T_2, T_4 = 4.303, 2.776
 
 
-def test_compare_equals_arithmetic_by_hand():
+def test_mean_difference_equals_arithmetic_by_hand():
     """Means 50 and 40, variances 4 and 4: squared error 4/3 + 4/3, 4 degrees of freedom."""
-    found = report.compare([48.0, 50.0, 52.0], [38.0, 40.0, 42.0])
+    found = report.mean_difference([48.0, 50.0, 52.0], [38.0, 40.0, 42.0])
     error = (8 / 3) ** 0.5
     assert found.difference == pytest.approx(10)
     assert found.error == pytest.approx(error)
@@ -179,9 +174,9 @@ def test_compare_equals_arithmetic_by_hand():
 
 
 @pytest.mark.filterwarnings('ignore:Precision loss')
-def test_compare_does_not_pool_variances():
+def test_mean_difference_does_not_pool_variances():
     """One sample without spread: the other's variance over 3 and its 2 degrees of freedom."""
-    found = report.compare([38.0, 40.0, 42.0], [50.0, 50.0, 50.0, 50.0])
+    found = report.mean_difference([38.0, 40.0, 42.0], [50.0, 50.0, 50.0, 50.0])
     error = (4 / 3) ** 0.5
     assert found.difference == pytest.approx(-10)
     assert found.error == pytest.approx(error)
@@ -203,7 +198,7 @@ def test_compare_does_not_pool_variances():
     ],
 )
 def test_verdict(better, worse, expected):
-    assert report.verdict(report.compare(better, worse)) == expected
+    assert report.verdict(report.mean_difference(better, worse)) == expected
 
 
 def runs_by_hand(**scores: list[float]) -> list[dict]:
@@ -221,7 +216,7 @@ def test_page_by_hand(tmp_path):
     runs = runs_by_hand(
         baseline=[48.0, 50.0, 52.0], enc0=[38.0, 40.0, 42.0], no_l1=[49.0, 51.0, 53.0]
     )
-    page = report.page(runs, grid.texts(), grid.command(runs)).splitlines()
+    page = report.page(runs, grid.texts()).splitlines()
     rows = {line.split(' | ')[0].strip('| '): line for line in page if line.startswith('| ')}
     assert (
         '| 3 | 50.0 | 48.0..52.0 | 2.0 | 50.0 | - | 40.6 AP | 1,234,567 | 10 |'
@@ -236,7 +231,7 @@ def test_page_by_hand(tmp_path):
     assert any(line.startswith('Not measured: enc3, no-spatial-pos') for line in page)
     assert '2026-01-02; M.' in page
     assert 'The grid is complete: 9 runs.' in page
-    assert 'incomplete: 8 of 9 runs.' in report.page(runs[:-1], grid.texts(), '')
+    assert 'incomplete: 8 of 9 runs.' in report.page(runs[:-1], grid.texts())
     report.plot(runs, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').stat().st_size > 0
 
@@ -321,4 +316,4 @@ def test_report_only_trains_nothing(monkeypatch, two_finished):
 def test_published_page_follows_from_the_raw_results():
     runs = json.loads((grid.RESULTS / 'ablation_grid.json').read_text())
     published = (grid.RESULTS / 'ablation_grid.md').read_text()
-    assert published == report.page(runs, grid.texts(), grid.command(runs))
+    assert published == report.page(runs, grid.texts())

@@ -1,32 +1,97 @@
-"""The authors' data pipeline with given random choices: their code, or the same calls of libraries.
+"""The pipelines of both sides with the same random choices: ours, and the authors'.
 
-A list of choices is what our training pipeline drew, in its order: flip direction, which branch,
-then in the first the scale, in the second the scale, the rows and columns of the crop as
-(start, size) and the scale.
+The authors' is their code, or the same calls of Pillow and torchvision. A list of choices is what
+our training pipeline drew, in its order: flip direction, which branch, then in the first the scale,
+in the second the scale, the rows and columns of the crop as (start, size) and the scale.
 """
 
 import importlib
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from _common import ROOT
+from mmengine.config import Config
+from mmengine.runner import Runner
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import functional
 
 from mmdetr.datasets.transforms.resize import short_side_size
+from mmdetr.engine.data_sampling import SampleIndex, seeded_dataloader_cfg
+from mmdetr.models.data_preprocessor import DetDataPreprocessor
 
+CONFIG = ROOT / 'configs' / '_base_' / 'datasets' / 'coco_detection.py'
+SEED = 0
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 LONGEST = 1333
 TEST_SHORT = 800
+# One uint8 level is 0.017 after normalisation: only rounding of floats passes.
+TOLERANCE = 2e-5
 
 Choices = list[list[Any]] | None
+
+
+# Ours
+
+
+def our_loader(
+    pipeline: str, images: Path, annotations: Path, num_images: int, num_workers: int
+) -> Any:
+    """The loader that a run with the COCO config builds, in file order."""
+    cfg = Config.fromfile(CONFIG)[f'{pipeline}_dataloader']
+    cfg.update(num_workers=num_workers, persistent_workers=num_workers > 0)
+    cfg.sampler.shuffle = False
+    cfg.dataset.update(
+        data_root='',
+        ann_file=str(annotations),
+        data_prefix=dict(img=str(images)),
+        indices=num_images,
+    )
+    if pipeline == 'train':
+        return Runner.build_dataloader(seeded_dataloader_cfg(cfg, SEED), seed=SEED)
+    return Runner.build_dataloader(cfg, seed=SEED)
+
+
+def record_choices(dataset: Any) -> list[list[Any]]:
+    """What the training pipeline draws at random for each sample, in the order of drawing."""
+    flip, choice = dataset.pipeline.transforms[2:4]
+    whole, cropped = choice.transforms
+    first, crop, last = cropped.transforms
+    drawing = [
+        (flip, '_choose_direction'),
+        (choice, 'random_pipeline_index'),
+        *((resize, '_random_select') for resize in (whole.transforms[0], first, last)),
+        (crop, '_span'),
+    ]
+    log: list[Any] = []
+
+    def recording(method: Callable) -> Callable:
+        def call(*args: Any) -> Any:
+            log.append(method(*args))
+            return log[-1]
+
+        return call
+
+    for step, name in drawing:
+        setattr(step, name, recording(getattr(step, name)))
+    records = []
+    for index in range(len(dataset)):
+        log.clear()
+        dataset[SampleIndex(index, SEED, 0)]
+        records.append(list(log))
+    for step, name in drawing:
+        delattr(step, name)  # the class's method again
+    return records
+
+
+# The authors'
 
 
 class AuthorsDataset(Dataset):
@@ -163,3 +228,43 @@ def pad_batch(batch: Sequence[tuple[Tensor, dict]]) -> tuple[Tensor, Tensor, lis
         canvas[:, :h, :w].copy_(image)
         covered[:h, :w] = False
     return padded, mask, list(targets)
+
+
+# Both
+
+
+def check_equal(ours: Iterable[dict], theirs: Iterable[tuple], cat_ids: tuple) -> int:
+    """Compare all batches and return the number of images.
+
+    Raises:
+        ValueError: They differ; the message says in what.
+    """
+    preprocessor = DetDataPreprocessor()
+    count = 0
+    for batch, (images, mask, targets) in zip(ours, theirs, strict=True):
+        data = preprocessor(batch)
+        samples, own_mask = data['data_samples'], data['padding_mask']
+        if own_mask is None:
+            own_mask = torch.zeros_like(data['inputs'][:, 0], dtype=torch.bool)
+        pairs = [('pixels', data['inputs'], images), ('mask', own_mask, mask)]
+        for sample, target in zip(samples, targets, strict=True):
+            if 'gt_instances' in sample:  # our test pipeline needs no boxes
+                boxes, labels = _boxes_as_theirs(sample), sample.gt_instances.labels
+                pairs.append(('boxes', boxes, target['boxes']))
+                pairs.append(('labels', torch.tensor(cat_ids)[labels], target['labels']))
+        for name, own, other in pairs:
+            if own.shape != other.shape or not torch.allclose(
+                own.double(), other.double(), rtol=0, atol=TOLERANCE
+            ):
+                ids = [sample.img_id for sample in samples]
+                raise ValueError(f'{name} of images {ids} differ from the authors')
+        count += len(samples)
+    return count
+
+
+def _boxes_as_theirs(sample: Any) -> Tensor:
+    """Centre and size in parts of the image."""
+    height, width = sample.img_shape
+    x1, y1, x2, y2 = sample.gt_instances.bboxes.unbind(-1)
+    boxes = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], dim=-1)
+    return boxes / torch.tensor([width, height, width, height])
