@@ -39,6 +39,11 @@ class DETRHead(BaseModule):
     Source: paper section 3.2.
     """
 
+    # For reading checkpoints, see mmdetr.checkpoint.model_rows.
+    class_rows = ('cls_branch.weight', 'cls_branch.bias')
+    has_no_object_row = True
+    resizable_rows = ('query_embedding.weight',)
+
     def __init__(
         self,
         num_classes: int,
