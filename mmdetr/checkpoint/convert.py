@@ -96,10 +96,8 @@ def _target_layout(source: CheckpointFile, fmt: str) -> Layout:
     if not layout.suffixes:
         raise ValueError(f'files of format {fmt} are read, not written')
     if _has_no_object_row(source) not in (None, architecture.has_no_object_row):
-        has = 'a' if architecture.has_no_object_row else 'no'
-        raise ValueError(
-            f'the class head of a {architecture.name} in {fmt} has {has} no-object row'
-        )
+        has, lacks = ('a', 'none') if architecture.has_no_object_row else ('no', 'one')
+        raise ValueError(f'a class head in {fmt} has {has} no-object row, this one has {lacks}')
     return layout
 
 

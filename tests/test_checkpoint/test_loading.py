@@ -392,11 +392,3 @@ def test_dc5_is_said_where_weights_cannot_tell(filename, config, dilated, expect
         assert 'plain' not in log()
     else:
         assert expected in log()
-
-
-def test_init_cfg_of_the_detector(tmp_path):
-    path = save(tmp_path / 'detr.pth', dict(model=facebook_weights('sine_post')))
-    config = model_config(read_case('sine_post')[0])
-    model = MODELS.build(config | dict(init_cfg=dict(type='Pretrained', checkpoint=str(path))))
-    model.init_weights()
-    assert_loaded(model, 'sine_post')
