@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmdetr.apis import init_detector
-from mmdetr.checkpoint import convert, read_source
+from mmdetr.checkpoint import convert, read_checkpoint
 from mmdetr.structures import DetDataSample, cxcywh_to_xyxy
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'detr_r50_8xb2-150e_coco.py'
@@ -48,7 +48,7 @@ def random_weights() -> Iterator[dict[str, str]]:
         )
         torch.save(dict(state_dict=model.state_dict()), paths['mmdetr'])
         for fmt in ('facebook', 'huggingface'):
-            convert(read_source(paths['mmdetr']), paths[fmt], fmt)
+            convert(read_checkpoint(paths['mmdetr']), paths[fmt], fmt)
         yield paths
 
 
