@@ -1,4 +1,4 @@
-"""Convert a DETR checkpoint between codebases, or print what one holds.
+"""Convert a checkpoint between codebases, or print what one holds.
 
     python tools/convert_checkpoint.py detr-r50-e632da11.pth detr_r50.pth --to mmdetr
     python tools/convert_checkpoint.py work_dirs/my/best.pth model.safetensors --to huggingface
@@ -11,8 +11,14 @@ SRC is a path or a URL of any format that mmdetr loads (its own, facebookresearc
 import argparse
 import sys
 
-from mmdetr.checkpoint import CheckpointError, Source, class_names, convert, read_source
-from mmdetr.checkpoint.convert import FORMATS
+from mmdetr.checkpoint import (
+    CheckpointError,
+    CheckpointFile,
+    class_names,
+    convert,
+    read_checkpoint,
+    writable_formats,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('source', metavar='SRC', help='checkpoint to read: a path or a URL')
     parser.add_argument('destination', metavar='DST', nargs='?', help='file to write')
-    parser.add_argument('--to', choices=FORMATS, help='format to write')
+    parser.add_argument('--to', choices=writable_formats(), help='format to write')
     parser.add_argument('--inspect', action='store_true', help='print what SRC holds')
     args = parser.parse_args()
     if not args.inspect and not (args.destination and args.to):
@@ -29,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def describe(source: Source) -> str:
+def describe(source: CheckpointFile) -> str:
     """Format, variant, classes and sizes of a checkpoint, for people."""
     names = class_names(source)
     if names is None:
@@ -39,20 +45,20 @@ def describe(source: Source) -> str:
         classes = f'{len(known)}: {", ".join(known)}'
         if source.classes is None:
             classes += ' (COCO, by the number of rows)'
-    dc5 = {True: 'yes', False: 'no', None: 'unknown: names and shapes are those of a plain model'}
+    architecture = source.layout.architecture
+    traits = architecture.traits(source) if architecture else {}
     weights = source.state_dict
     numbers = sum(value.numel() for value in weights.values())
     megabytes = sum(value.numel() * value.element_size() for value in weights.values()) / 2**20
     flat = not {'model', 'state_dict'} & set(source.content)
     other = [] if flat else [k for k in source.content if k not in ('model', 'state_dict')]
-    mask_head = any(name.startswith('mask_head.') for name in source.unknown)
     return '\n'.join(
         [
             f'file: {source.filename}',
             f'format: {source.format}',
-            f'variant: {source.variant}',
-            f'DC5: {dc5[source.dilation]}',
-            f'panoptic: {"yes, only the box model is loaded" if mask_head else "no"}',
+            f'architecture: {architecture.name if architecture else "not registered"}',
+            f'variant: {source.variant or "unknown"}',
+            *(f'{heading}: {text}' for heading, text in traits.items()),
             f'classes: {classes}',
             f'weights: {len(weights)} tensors, {numbers:,} numbers, {megabytes:.1f} MiB, '
             f'{", ".join(sorted({str(value.dtype) for value in weights.values()}))}',
@@ -65,7 +71,7 @@ def describe(source: Source) -> str:
 def main() -> None:
     args = parse_args()
     try:
-        source = read_source(args.source)
+        source = read_checkpoint(args.source)
         if args.inspect:
             print(describe(source))
         if args.destination:
@@ -73,7 +79,7 @@ def main() -> None:
                 print(f'wrote {path}')
             if source.unknown:
                 print(f'left out {len(source.unknown)} weights: {", ".join(source.unknown)}')
-            if args.to == 'huggingface' and source.format != 'huggingface':
+            if args.to == 'huggingface' and source.format != args.to:
                 print(
                     'weights show neither dilation (DC5) nor the number of attention heads (8 is '
                     'written): check both in config.json'

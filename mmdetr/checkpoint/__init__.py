@@ -1,31 +1,34 @@
-"""Checkpoints: safe reading and writing, and every published DETR format in and out."""
+"""Checkpoints: safe reading and writing, and every published layout in and out."""
 
-from .class_head import match_classes
-from .convert import class_names, convert
-from .initializer import PretrainedDetector
+from .class_rows import match_classes
+from .convert import class_names, convert, writable_formats
+from .file import CheckpointFile, read_checkpoint
+from .initializer import PretrainedWeights
 from .io import CheckpointError, load_file, save_file
-from .key_maps import from_mmdetr, recognise, to_mmdetr
-from .load import load_checkpoint, load_source
+from .layouts import Architecture, Layout, from_mmdetr, get_layout, register_layout
+from .loading import load_checkpoint, load_into
+from .model_rows import ModelRows, model_rows
 from .report import LoadReport
-from .source import Source, read_source
-from .variant import Variant, guess_variant
 
 __all__ = [
+    'Architecture',
     'CheckpointError',
+    'CheckpointFile',
+    'Layout',
     'LoadReport',
-    'PretrainedDetector',
-    'Source',
-    'Variant',
+    'ModelRows',
+    'PretrainedWeights',
     'class_names',
     'convert',
     'from_mmdetr',
-    'guess_variant',
+    'get_layout',
     'load_checkpoint',
     'load_file',
-    'load_source',
+    'load_into',
     'match_classes',
-    'read_source',
-    'recognise',
+    'model_rows',
+    'read_checkpoint',
+    'register_layout',
     'save_file',
-    'to_mmdetr',
+    'writable_formats',
 ]

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_SHOWN = 6
+from mmdetr.utils.text import shorten
+
+_SHOWN = 6  # names in a list for people
 
 
 @dataclass
@@ -13,7 +15,7 @@ class LoadReport:
     Attributes:
         filename: The file.
         format: Its format.
-        variant: What the file's weights tell about its model.
+        variant: What the file's weights tell about its model, for people.
         loaded: The model's names that took the file's values as they are.
         mapped: The model's name -> how it was filled from some of the file's rows.
         new_rows: What the mapped weights have kept of their initial values: ``'classes'`` and
@@ -49,9 +51,7 @@ class LoadReport:
         """The report for people; long lists are cut unless ``full``."""
 
         def listed(names: Sequence[str]) -> str:
-            shown = names if full else names[:_SHOWN]
-            more = f' and {len(names) - len(shown)} more' if len(names) > len(shown) else ''
-            return ', '.join(shown) + more
+            return shorten(names, len(names) if full else _SHOWN)
 
         total = len(self.loaded) + len(self.mapped) + len(self.initialised)
         lines = [

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import HistoryBuffer
 
-_PLAIN_KINDS = 'biufcSU'
+_NUMBERS_AND_TEXT = 'biufcSU'
 
 
 class _Dtype:
@@ -21,7 +21,7 @@ class _Dtype:
 
     def __init__(self, code: str, *_: Any) -> None:
         dtype = np.dtype(code) if isinstance(code, str) else None
-        if dtype is None or dtype.kind not in _PLAIN_KINDS:
+        if dtype is None or dtype.kind not in _NUMBERS_AND_TEXT:
             raise UnpicklingError(f'numpy data of type {code!r}: only numbers and text are read')
         self.dtype = dtype
 
@@ -50,8 +50,10 @@ class _HistoryBuffer(HistoryBuffer):
 
     def __setstate__(self, state: dict) -> None:
         log, count = np.asarray(state['_log_history']), np.asarray(state['_count_history'])
-        HistoryBuffer.__init__(self, log, count, int(state['max_length']))
-        self.__class__ = HistoryBuffer
+        super().__init__(log, count, int(state['max_length']))
+
+    def __reduce__(self) -> Any:
+        return HistoryBuffer, (*self.data, self.max_length)
 
 
 def _reconstruct_array(*_: Any) -> _Array:
@@ -66,36 +68,17 @@ def _no_attribute(*_: Any) -> None:
     """In place of ``getattr``: its only use in checkpoints is to name functions, dropped here."""
 
 
-def _alias(target: Any, full_name: str) -> Any:
-    """Let torch's allow-list find ``target`` under the name that files use.
-
-    torch < 2.6 takes no explicit names, it asks the object for its own.
-    """
-    if not isinstance(target, type):
-
-        def call(*args: Any) -> Any:
-            return target(*args)
-
-        alias: Any = call
-    else:
-        alias = target
-    alias.__module__, _, alias.__qualname__ = full_name.rpartition('.')
-    alias.__name__ = alias.__qualname__
-    return alias
-
-
-# argparse.Namespace (the authors' checkpoints keep their options in one) is a bag of attributes.
-# torch < 2.6 does not know set.
+# What files ask for by name, for torch.serialization.safe_globals. argparse.Namespace (the authors'
+# checkpoints keep their options in one) is a bag of attributes.
 SAFE_TYPES: list[Any] = [
     argparse.Namespace,
-    set,
-    _alias(_Dtype, 'numpy.dtype'),
-    _alias(_Array, 'numpy.ndarray'),
-    _alias(_HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
-    _alias(_no_attribute, 'builtins.getattr'),
-    *(
-        _alias(function, f'{module}.multiarray.{name}')
-        for module in ('numpy.core', 'numpy._core')
-        for function, name in ((_reconstruct_array, '_reconstruct'), (_numpy_scalar, 'scalar'))
-    ),
+    (_Dtype, 'numpy.dtype'),
+    (_Array, 'numpy.ndarray'),
+    (_HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (_no_attribute, 'builtins.getattr'),
+    # numpy 1 writes numpy.core, numpy 2 numpy._core.
+    (_reconstruct_array, 'numpy.core.multiarray._reconstruct'),
+    (_reconstruct_array, 'numpy._core.multiarray._reconstruct'),
+    (_numpy_scalar, 'numpy.core.multiarray.scalar'),
+    (_numpy_scalar, 'numpy._core.multiarray.scalar'),
 ]

@@ -202,5 +202,4 @@ MORE_BY_CLASS: dict[str, dict[str, Any]] = {
     'CosineAnnealingParamScheduler': dict(T_max=Count | None, eta_min=NotNegative | None),
     'CosineRestartParamScheduler': dict(eta_min=NotNegative | None),
     'PolyParamScheduler': dict(eta_min=NotNegative),
-    'PretrainedInit': dict(checkpoint=str),
 }

@@ -22,7 +22,8 @@ from mmengine.utils import apply_to
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmdetr.checkpoint import CheckpointError, Source, load_source, save_file
+from mmdetr import __version__
+from mmdetr.checkpoint import CheckpointError, CheckpointFile, load_into, save_file
 from mmdetr.config.check import check_config_types
 from mmdetr.registry import RUNNERS
 
@@ -251,14 +252,14 @@ class DetectionRunner(Runner):
         strict: bool = False,
         revise_keys: list = [(r'^module\.', '')],  # noqa: B006
     ) -> dict:
-        """Load weights into the model, a detector's from any published DETR format.
+        """Load weights into the model, from any layout that mmdetr.checkpoint knows.
 
         Args:
             filename: As :func:`mmdetr.checkpoint.load_file` takes it.
             map_location: As in :func:`torch.load`.
             strict: Whether every weight has to match; a mismatch is only logged otherwise.
-            revise_keys: Regular expressions and what replaces them in the names of weights, for a
-                model that is no detector.
+            revise_keys: Only used to resume: regular expressions and what replaces them in the
+                names of weights.
 
         Returns:
             The content of the file, its ``state_dict`` as it was loaded.
@@ -266,8 +267,8 @@ class DetectionRunner(Runner):
         start = self._start
         if start is None or start.filename != filename:
             start = read_weights(filename, self._bare_model, map_location)
-        if isinstance(start.content, Source):
-            checkpoint = load_source(self.model, start.content, strict, self._classes())
+        if isinstance(start.content, CheckpointFile):
+            checkpoint = load_into(self.model, start.content, strict, self._classes())
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         else:
             checkpoint = start.content
@@ -450,6 +451,7 @@ class DetectionRunner(Runner):
                 experiment_name=self.experiment_name,
                 time=time.strftime('%Y%m%d_%H%M%S'),
                 mmengine_version=mmengine.__version__,
+                mmdetr_version=__version__,
                 dataset_meta=plain(dataset_meta),
             )
             | meta

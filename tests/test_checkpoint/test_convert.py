@@ -9,7 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdetr.checkpoint import CheckpointError, convert, load_file, read_source
+from mmdetr import __version__
+from mmdetr.checkpoint import CheckpointError, convert, load_file, read_checkpoint
 from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES
 from tests.helpers.reference import facebook_state_dict, our_name, read_case
 
@@ -44,6 +45,7 @@ def our_file(tmp_path):
         weights[f'{HEAD}.{leaf}'] = weights[f'{HEAD}.{leaf}'][[*COCO_CATEGORY_IDS, 91]]
     meta = dict(
         epoch=12,
+        mmdetr_version=__version__,
         cfg=Config(dict(model=dict(backbone=dict(dilation=True)))).pretty_text,
         dataset_meta=dict(classes=COCO_CLASSES, cat_ids=COCO_CATEGORY_IDS),
     )
@@ -53,7 +55,7 @@ def our_file(tmp_path):
 
 
 def run(source, destination, fmt):
-    convert(read_source(source), destination, fmt)
+    convert(read_checkpoint(source), destination, fmt)
     return destination
 
 
@@ -111,6 +113,9 @@ def test_80_classes_become_92_rows_and_come_back(our_file, fmt, name, tmp_path):
     torch.testing.assert_close(logits.softmax(0), expected)
     assert_same(back['state_dict'], own)
     assert back['meta']['dataset_meta'] == original['meta']['dataset_meta']
+    # In a file of another format the version would say that the names are ours.
+    assert 'mmdetr_version' not in content.get('meta', {})
+    assert back['meta']['mmdetr_version'] == __version__
 
 
 def test_own_classes_keep_their_rows(our_file, tmp_path):
@@ -125,12 +130,12 @@ def test_own_classes_keep_their_rows(our_file, tmp_path):
 
     assert torch.equal(facebook['model']['class_embed.bias'], content['state_dict'][f'{HEAD}.bias'])
     assert facebook['meta']['dataset_meta'] == dict(classes=('RBC', 'WBC'))
-    assert read_source(hf).classes == ('RBC', 'WBC')
+    assert read_checkpoint(hf).classes == ('RBC', 'WBC')
 
 
 def test_an_existing_config_is_left_alone(facebook_file, tmp_path):
     (tmp_path / 'config.json').write_text('{"mine": 1}')
-    written = convert(read_source(facebook_file), tmp_path / 'model.bin', 'huggingface')
+    written = convert(read_checkpoint(facebook_file), tmp_path / 'model.bin', 'huggingface')
     assert written == [tmp_path / 'model.bin']
     assert (tmp_path / 'config.json').read_text() == '{"mine": 1}'
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmdetr.checkpoint import convert, load_checkpoint, read_source
+from mmdetr.checkpoint import convert, load_checkpoint, read_checkpoint
 from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS
 from mmdetr.registry import MODELS
 from tests.helpers.reference import facebook_state_dict, model_config, read_case
@@ -124,8 +124,8 @@ def test_their_file_gives_their_numbers(depth, timm, positions, in_memory, tmp_p
 def test_their_dc5(tmp_path):
     theirs = hf_model(50, timm=True, dilation=True)
     theirs.save_pretrained(tmp_path)
-    source = read_source(tmp_path / 'model.safetensors')
-    assert source.dilation is True
+    source = read_checkpoint(tmp_path / 'model.safetensors')
+    assert source.layout.architecture.traits(source)['DC5'] == 'yes'
     meta, _ = read_case('dc5')
     config = model_config(meta)
     ours = our_model(50, num_classes=91)
@@ -155,7 +155,7 @@ def test_they_load_our_file(positions, tmp_path):
             value.uniform_(0.5, 1.5)
     path = tmp_path / 'ours.pth'
     torch.save(dict(meta={}, state_dict=ours.state_dict()), path)
-    convert(read_source(path), tmp_path / 'hf' / 'model.safetensors', 'huggingface')
+    convert(read_checkpoint(path), tmp_path / 'hf' / 'model.safetensors', 'huggingface')
 
     theirs, info = transformers.DetrForObjectDetection.from_pretrained(
         tmp_path / 'hf',

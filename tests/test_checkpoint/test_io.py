@@ -71,14 +71,18 @@ def test_types_of_other_codebases(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded[key], content[key])
     assert loaded['number'] == 1.5
     assert loaded['count'] == 7
-    assert type(loaded['history']) is HistoryBuffer
+    assert isinstance(loaded['history'], HistoryBuffer)
     assert loaded['history'].mean() == 2.0
     assert loaded['history'].max_length == 9
     assert loaded['args'] == content['args']
     assert loaded['nested'] == content['nested']
     # What was loaded can be written and read again.
     torch.save(loaded, tmp_path / 'b.pth')
-    np.testing.assert_array_equal(load_file(tmp_path / 'b.pth')['array'], content['array'])
+    again = load_file(tmp_path / 'b.pth')
+    np.testing.assert_array_equal(again['array'], content['array'])
+    assert again['history'].max_length == 9
+    assert again['history'].mean() == 2.0
+    assert type(torch.load(tmp_path / 'b.pth', weights_only=False)['history']) is HistoryBuffer
 
 
 def test_numpy_one_spelling(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mmdetr.checkpoint import convert, read_source
+from mmdetr.checkpoint import convert, read_checkpoint
 from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_NAMES
 from tests.helpers.reference import build_model, facebook_state_dict, model_config, read_case
 
@@ -89,7 +89,7 @@ def test_published_file_through_the_test_tool(fmt, coco, monkeypatch, capsys):
     checkpoint = coco / 'detr-r18.pth'
     torch.save(dict(model=facebook_state_dict(meta['shapes'], meta['seed'])), checkpoint)
     if fmt == 'huggingface':
-        checkpoint = convert(read_source(checkpoint), coco / 'hf' / 'pytorch_model.bin', fmt)[0]
+        checkpoint = convert(read_checkpoint(checkpoint), coco / 'hf' / 'pytorch_model.bin', fmt)[0]
     args = [write_config(coco), checkpoint, '--work-dir', coco / 'work', '--out', coco / 'out.pkl']
     monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
 

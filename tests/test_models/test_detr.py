@@ -198,21 +198,6 @@ def test_resnet_wrong_options(kwargs, message):
         ResNet(**kwargs)
 
 
-def test_pretrained_file(tmp_path):
-    source = torchvision.models.resnet18()
-    path = tmp_path / 'resnet18.pth'
-    torch.save(source.state_dict(), path)
-    backbone = ResNet(18, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
-    backbone.init_weights()
-    assert torch.equal(backbone.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
-    wrong = ResNet(34, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
-    with pytest.raises(ValueError, match=r'resnet18.pth.*depth'):
-        wrong.init_weights()
-    missing = ResNet(18, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'no.pth')))
-    with pytest.raises(FileNotFoundError, match=r'no\.pth'):
-        missing.init_weights()
-
-
 def test_parse_losses(small_model):
     losses = {'loss_cls': torch.tensor(1.0), 'd0.loss_cls': torch.tensor(2.0)}
     total, log = small_model.parse_losses({**losses, 'class_error': torch.tensor(50.0)})

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmdetr.checkpoint import CheckpointError, Source, load_file, read_source
+from mmdetr.checkpoint import CheckpointError, CheckpointFile, load_file, read_checkpoint
 
 
 @dataclass
@@ -17,16 +17,16 @@ class StartingPoint:
 
     Attributes:
         filename: Where it is.
-        content: What is in it; a detector's weights in any published format as a ``Source``.
+        content: What is in it; weights to start from as a ``CheckpointFile``.
     """
 
     filename: str
-    content: Source | dict
+    content: CheckpointFile | dict
 
     @property
     def state_dict(self) -> Mapping[str, Tensor]:
         """The weights under the names that the model gives them."""
-        if isinstance(self.content, Source):
+        if isinstance(self.content, CheckpointFile):
             return self.content.state_dict
         return self.content['state_dict']
 
@@ -71,15 +71,12 @@ def newest_training(work_dir: str | Path, logger: Logger) -> StartingPoint | Non
 
 
 def read_weights(filename: str, model: nn.Module, map_location: Any = 'cpu') -> StartingPoint:
-    """A checkpoint to take weights from: a detector's in any published format.
+    """A checkpoint to take weights from, of any layout that mmdetr.checkpoint knows.
 
     Raises:
         CheckpointError: The file cannot be used.
     """
-    if hasattr(model, 'bbox_head'):
-        return StartingPoint(filename, read_source(filename, map_location))
-    content = load_file(filename, map_location)
-    return StartingPoint(filename, content if 'state_dict' in content else {'state_dict': content})
+    return StartingPoint(filename, read_checkpoint(filename, map_location, model))
 
 
 def _load_training(filename: str) -> StartingPoint:

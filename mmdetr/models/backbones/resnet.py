@@ -6,7 +6,6 @@ Legend: B images, H W input size.
 from collections.abc import Sequence
 
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torchvision.models import resnet as torchvision_resnet
@@ -66,7 +65,8 @@ class ResNet(BaseModule):
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        # mmdetr's initializers, also where no default scope is set.
+        super().__init__(init_cfg=init_cfg and {'_scope_': 'mmdetr', **init_cfg})
         self._check(depth, dilation, frozen_stages, out_indices)
         if with_cp and not norm_frozen:
             raise ValueError('ResNet: with_cp=True needs norm_frozen=True')
@@ -117,20 +117,6 @@ class ResNet(BaseModule):
             module.eval()
         return self
 
-    def init_weights(self) -> None:
-        """Load the pretrained weights that ``init_cfg`` names.
-
-        Raises:
-            FileNotFoundError: The file is missing.
-            ValueError: ``init_cfg`` is of another type, or the file holds no matching ResNet.
-        """
-        if self.init_cfg is None or self.is_init:
-            return
-        if self.init_cfg.get('type') != 'Pretrained':
-            raise ValueError(f"ResNet: init_cfg type must be 'Pretrained', not {self.init_cfg}")
-        load_pretrained(self, self.init_cfg['checkpoint'])
-        self._is_init = True
-
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """[B, 3, H, W] -> feature maps of ``out_indices``, stage i at stride 4 * 2**i."""
         x = inputs.to(self.conv1.weight.dtype).contiguous(memory_format=torch.channels_last)
@@ -158,33 +144,3 @@ def _checkpointed_groups(stage: nn.Sequential) -> list[nn.Sequential]:
     The first block works on the larger input and needs as much memory as three of the others.
     """
     return [stage[:1], *(stage[i : i + 3] for i in range(1, len(stage), 3))]
-
-
-def load_pretrained(backbone: ResNet, source: str) -> None:
-    """Fill ``backbone`` from the ResNet in a checkpoint file; classifier and later stages ignored.
-
-    Raises:
-        ValueError: A tensor of the backbone is missing from the file or has another shape.
-    """
-    from mmdetr.checkpoint import load_file
-
-    checkpoint = load_file(source)
-    state_dict = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
-    for prefix in ('backbone.0.body.', 'backbone.'):
-        if any(key.startswith(prefix) for key in state_dict):
-            state_dict = {
-                key.removeprefix(prefix): value
-                for key, value in state_dict.items()
-                if key.startswith(prefix)
-            }
-            break
-    own = backbone.state_dict()
-    wanted = [key for key in own if not key.endswith('num_batches_tracked')]
-    wrong = [k for k in wanted if k not in state_dict or state_dict[k].shape != own[k].shape]
-    if wrong:
-        raise ValueError(
-            f'{source}: no ResNet that fits: {len(wrong)} of {len(wanted)} tensors are missing or '
-            f'differ in shape, first {wrong[0]}. Check depth and init_cfg of the backbone.'
-        )
-    backbone.load_state_dict({key: state_dict.get(key, own[key]) for key in own})
-    print_log(f'ResNet: {len(wanted)} tensors loaded from {source}', logger='current')

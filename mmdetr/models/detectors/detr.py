@@ -8,6 +8,7 @@ from collections import OrderedDict
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from mmdetr.models.fast import use_fast_forms
@@ -58,6 +59,11 @@ class DETR(BaseModel):
         )
         if fast_forms:
             use_fast_forms(self)
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` of each part says, read by mmdetr's safe initializer."""
+        with DefaultScope.overwrite_default_scope('mmdetr'):
+            super().init_weights()
 
     def forward(
         self,

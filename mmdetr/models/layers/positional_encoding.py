@@ -88,6 +88,9 @@ class LearnedPositionalEncoding(nn.Module):
         code. The padding mask has no influence.
     """
 
+    # For reading checkpoints, see mmdetr.checkpoint.model_rows.
+    resizable_rows = ('row_embed.weight', 'col_embed.weight')
+
     def __init__(
         self, num_feats: int, num_rows: int = 50, num_cols: int = 50, interpolate: bool = False
     ) -> None:

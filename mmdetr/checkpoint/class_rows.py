@@ -1,6 +1,6 @@
 """Which row of a checkpoint's class head belongs to which class of a model.
 
-The last row of every head is no-object; here only the rows of classes are counted.
+Only the rows of classes are counted here; some heads have one more for no-object.
 """
 
 import re
@@ -80,40 +80,49 @@ def match_classes(
     remarks = []
     if source is None or len(source) != num_source:
         source = coco_names(num_source)
-        remarks.append(f'the file does not name its {num_source} classes')
-        remarks[-1] += ', taken as COCO' if source else ''
+        remarks.append(f'the file does not name its {num_source} classes{_guess(source)}')
     if target is not None and len(target) != num_target:
         target = None
     if num_source == num_target and not _contradict(source, target):
-        return _result([(i, i) for i in range(num_target)], [], 'all rows as they are', remarks)
+        return _all_rows(num_target, 'all rows as they are', remarks)
     if target is None:
         target = coco_names(num_target)
-        remarks.append(f'the {num_target} classes of the model are not named')
-        remarks[-1] += ', taken as COCO' if target else ''
+        remarks.append(f'the {num_target} classes of the model are not named{_guess(target)}')
     if source is None or target is None:
         new = [str(i) for i in range(num_target)]
-        return _result([], new, 'no names to match by', remarks)
+        return ClassMatch([], new, _with_remarks('no names to match by', remarks))
     if source[:num_target] == target:  # panoptic category ids go on where the things' end
-        rows = [(i, i) for i in range(num_target)]
-        return _result(rows, [], f'the first {num_target} rows as they are', remarks)
-    row_of = {_plain(name): i for i, name in enumerate(source) if name is not None}
-    matched, new = [], []
+        return _all_rows(num_target, f'the first {num_target} rows as they are', remarks)
+    return _by_name(source, target, remarks)
+
+
+def _all_rows(count: int, how: str, remarks: list[str]) -> ClassMatch:
+    return ClassMatch([(i, i) for i in range(count)], [], _with_remarks(how, remarks))
+
+
+def _by_name(source: Names, target: Names, remarks: list[str]) -> ClassMatch:
+    row_of = {_comparable(name): i for i, name in enumerate(source) if name is not None}
+    rows, new = [], []
     for i, name in enumerate(target):
-        row = None if name is None else row_of.get(_plain(name))
-        if row is None:
-            new.append(name or str(i))
+        if name is not None and _comparable(name) in row_of:
+            rows.append((i, row_of[_comparable(name)]))
         else:
-            matched.append((i, row))
-    return _result(matched, new, f'{len(matched)} of {num_target} classes by name', remarks)
+            new.append(name or str(i))
+    return ClassMatch(
+        rows, new, _with_remarks(f'{len(rows)} of {len(target)} classes by name', remarks)
+    )
 
 
-def _result(
-    rows: list[tuple[int, int]], new: list[str], how: str, remarks: list[str]
-) -> ClassMatch:
-    return ClassMatch(rows, new, f'{how} ({"; ".join(remarks)})' if remarks else how)
+def _guess(coco: Names | None) -> str:
+    return ', taken as COCO' if coco else ''
 
 
-def _plain(name: str) -> str:
+def _with_remarks(how: str, remarks: list[str]) -> str:
+    return f'{how} ({"; ".join(remarks)})' if remarks else how
+
+
+def _comparable(name: str) -> str:
+    """A name without letter case, underscores, hyphens and repeated blanks."""
     return re.sub(r'[\s_-]+', ' ', name).strip().casefold()
 
 
@@ -121,6 +130,6 @@ def _contradict(source: Names | None, target: Names | None) -> bool:
     if source is None or target is None:
         return False
     return any(
-        a is not None and b is not None and _plain(a) != _plain(b)
+        a is not None and b is not None and _comparable(a) != _comparable(b)
         for a, b in zip(source, target, strict=True)
     )

@@ -4,7 +4,8 @@ from functools import cache
 import pytest
 import torch
 
-from mmdetr.checkpoint import CheckpointError, from_mmdetr, read_source, recognise, to_mmdetr
+from mmdetr.checkpoint import CheckpointError, from_mmdetr, get_layout, read_checkpoint
+from mmdetr.checkpoint.layouts import find_layout
 from mmdetr.registry import MODELS
 from tests.helpers.layouts import mask_head_names, names
 from tests.helpers.reference import CASES, facebook_state_dict, model_config, our_name, read_case
@@ -51,10 +52,10 @@ def marked(layout: str, depth: int) -> tuple[dict, dict]:
 def test_each_weight_of_a_published_layout_finds_its_place(layout, depth):
     file, expected = marked(layout, depth)
 
-    fmt = recognise(file)
-    converted = to_mmdetr(file, fmt)
+    found = find_layout(file)
+    converted = found.to_ours(file)
 
-    assert fmt == layout.split('-')[0]
+    assert found.format == layout.removesuffix('-5')
     assert {name: value.tolist() for name, value in converted.state_dict.items()} == expected
     assert converted.unknown == []
 
@@ -77,7 +78,7 @@ def test_number_of_weights_in_the_published_files(layout, depth, count):
 @pytest.mark.parametrize('case', CASES)
 def test_facebook_names_of_the_reference_cases(case):
     weights = case_weights(case)
-    converted = to_mmdetr(weights, recognise(weights))
+    converted = find_layout(weights).to_ours(weights)
 
     assert converted.unknown == []
     assert converted.state_dict.keys() == {our_name(name) for name in weights}
@@ -100,7 +101,7 @@ def test_mmdetection_file_with_batch_counters():
     file |= counters
     assert len(file) == 511
 
-    converted = to_mmdetr(file, 'mmdetection')
+    converted = get_layout('DETR', 'mmdetection').to_ours(file)
 
     assert converted.state_dict.keys() == detr_names(50)
     assert converted.unknown == []
@@ -112,7 +113,8 @@ def test_round_trips_keep_every_bit(case, layout):
     ours = {our_name(name): value for name, value in case_weights(case).items()}
 
     theirs = from_mmdetr(ours, layout)
-    back = to_mmdetr(theirs, recognise(theirs)).state_dict
+    assert find_layout(theirs).format == layout
+    back = find_layout(theirs).to_ours(theirs).state_dict
     again = from_mmdetr(back, layout)
 
     assert back.keys() == ours.keys()
@@ -125,7 +127,7 @@ def test_fused_projection_is_query_key_value_in_this_order():
     name = 'bbox_head.transformer.decoder.layers.0.cross_attn.in_proj_weight'
     fused = torch.arange(3 * 2 * 2.0).reshape(6, 2)
 
-    split = from_mmdetr({name: fused}, 'huggingface')
+    split = get_layout('DETR', 'huggingface').from_ours({name: fused})
 
     root = 'model.decoder.layers.0.encoder_attn'
     assert split[f'{root}.q_proj.weight'].tolist() == [[0, 1], [2, 3]]
@@ -136,7 +138,7 @@ def test_fused_projection_is_query_key_value_in_this_order():
 def test_learned_positions_and_pre_norm_survive_the_facebook_format():
     for case in ('learned_post', 'sine_pre'):
         weights = case_weights(case)
-        theirs = from_mmdetr(to_mmdetr(weights, 'facebook').state_dict, 'facebook')
+        theirs = from_mmdetr(get_layout('DETR', 'facebook').to_ours(weights).state_dict, 'facebook')
         assert theirs.keys() == weights.keys()
 
 
@@ -145,7 +147,7 @@ def test_learned_positions_of_huggingface_4_and_5(root):
     file = {f'{root}.row_embeddings.weight': torch.zeros(1)}
     file[f'{root}.column_embeddings.weight'] = torch.ones(1)
 
-    ours = to_mmdetr(file, 'huggingface').state_dict
+    ours = get_layout('DETR', 'huggingface').to_ours(file).state_dict
 
     encoding = 'bbox_head.positional_encoding'
     assert ours == {
@@ -167,7 +169,7 @@ def test_panoptic_file_gives_its_box_model():
     file |= {name: torch.zeros(1) for name in mask_head_names()}
     assert len(file) == len(weights) + 32
 
-    converted = to_mmdetr(file, recognise(file))
+    converted = find_layout(file).to_ours(file)
 
     assert converted.state_dict.keys() == {our_name(name) for name in weights}
     assert sorted(converted.unknown) == sorted(mask_head_names())
@@ -177,7 +179,7 @@ def test_missing_part_of_a_separate_projection():
     file = {name: torch.zeros(1) for name in names('huggingface', 18).values()}
     del file['model.encoder.layers.3.self_attn.q_proj.bias']
     with pytest.raises(ValueError, match=r'encoder\.layers\.3\.self_attn\.q_proj\.bias'):
-        to_mmdetr(file, 'huggingface')
+        get_layout('DETR', 'huggingface').to_ours(file)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +202,13 @@ def test_missing_part_of_a_separate_projection():
 def test_unknown_checkpoint_names_what_was_looked_for(state_dict, tmp_path):
     path = tmp_path / 'other.pth'
     torch.save({'model': state_dict}, path)
-    with pytest.raises(CheckpointError, match='not a DETR checkpoint') as error:
-        read_source(path)
-    assert str(path) in str(error.value)
-    for fmt in ('mmdetr', 'facebook', 'mmdetection', 'huggingface'):
-        assert re.search(rf'^  {fmt}: \S+', str(error.value), re.MULTILINE)
+    with pytest.raises(CheckpointError, match=r'other\.pth: of no known layout') as error:
+        read_checkpoint(path)
+    message = str(error.value)
+    assert '\n' not in message
+    assert f'{len(state_dict)} names ({min(state_dict)}' in message
+    for fmt in ('mmdetr', 'facebook', 'mmdetection', 'huggingface', 'huggingface-native'):
+        assert re.search(rf' {fmt} of DETR \(\S+, \.\.\.\)', message)
 
 
 @pytest.mark.parametrize('content', [[1, 2], {'state_dict': {}}, {'epoch': 3}, torch.zeros(2)])
@@ -212,4 +216,4 @@ def test_file_without_weights(content, tmp_path):
     path = tmp_path / 'empty.pth'
     torch.save(content, path)
     with pytest.raises(CheckpointError, match='no weights in it'):
-        read_source(path)
+        read_checkpoint(path)

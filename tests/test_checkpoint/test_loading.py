@@ -10,7 +10,13 @@ from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
-from mmdetr.checkpoint import CheckpointError, Source, load_checkpoint, load_source
+from mmdetr.checkpoint import (
+    CheckpointError,
+    CheckpointFile,
+    get_layout,
+    load_checkpoint,
+    load_into,
+)
 from mmdetr.registry import MODELS
 from tests.helpers.layouts import mask_head_names, names
 from tests.helpers.reference import batch, facebook_state_dict, model_config, our_name, read_case
@@ -377,19 +383,12 @@ def resnet50_detr(dilation: bool) -> nn.Module:
     ],
 )
 def test_dc5_is_said_where_weights_cannot_tell(filename, config, dilated, expected, log):
-    source = Source(filename, 'facebook', ours('dc5'), [], {}, config)
+    facebook = get_layout('DETR', 'facebook')
+    file = CheckpointFile(filename, facebook, ours('dc5'), [], {}, config)
 
-    load_source(resnet50_detr(dilated), source, logger=MMLogger.get_instance('test_load'))
+    load_into(resnet50_detr(dilated), file, logger=MMLogger.get_instance('test_load'))
 
     if expected is None:
         assert 'plain' not in log()
     else:
         assert expected in log()
-
-
-def test_init_cfg_of_the_detector(tmp_path):
-    path = save(tmp_path / 'detr.pth', dict(model=facebook_weights('sine_post')))
-    config = model_config(read_case('sine_post')[0])
-    model = MODELS.build(config | dict(init_cfg=dict(type='Pretrained', checkpoint=str(path))))
-    model.init_weights()
-    assert_loaded(model, 'sine_post')

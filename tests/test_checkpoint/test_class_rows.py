@@ -1,7 +1,7 @@
 import pytest
 
 from mmdetr.checkpoint import match_classes
-from mmdetr.checkpoint.class_head import clean_names, coco_names, dataset_meta
+from mmdetr.checkpoint.class_rows import clean_names, coco_names, dataset_meta
 from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_ROWS_BY_ID
 
 # The ids of COCO's 80 categories, as the published conversions of DETR's class head list them.

@@ -1,0 +1,183 @@
+"""A checkpoint file of any known layout, read and brought to our names."""
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmdetr.utils.text import shorten
+
+from .class_rows import Names, clean_names
+from .io import CheckpointError, MapLocation, load_file
+from .layouts import OTHER, OWN_FORMAT, Layout, StateDict, Variant, find_layout, layouts, own_layout
+
+_OWN_SCOPE = re.compile(r'\bdefault_scope\W+mmdetr\b')
+
+
+@dataclass
+class CheckpointFile:
+    """What a checkpoint file holds.
+
+    Attributes:
+        filename: Where it came from.
+        layout: Its format and the architecture that it is of.
+        state_dict: The weights under our names.
+        unknown: The file's names of weights that a model of ours has no place for.
+        content: The whole file; the flat state dict for a file that is nothing else.
+        config: The training arguments in it (facebook) or ``config.json`` beside it (Hugging Face).
+    """
+
+    filename: str
+    layout: Layout
+    state_dict: StateDict
+    unknown: list[str]
+    content: Mapping[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def format(self) -> str:
+        """``'mmdetr'`` for a file of ours, else the name of a published format."""
+        return self.layout.format
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The ``meta`` entry of the file; empty when it has none."""
+        meta = self.content.get('meta')
+        return dict(meta) if isinstance(meta, Mapping) else {}
+
+    @property
+    def variant(self) -> Variant | None:
+        """What the weights tell about the model; None where its architecture is not registered."""
+        architecture = self.layout.architecture
+        return architecture.variant(self.state_dict) if architecture else None
+
+    @property
+    def classes(self) -> Names | None:
+        """Class names by row as far as the file declares them; None where a row has no class."""
+        if 'id2label' in self.config:
+            labels = {int(i): name for i, name in self.config['id2label'].items()}
+            return clean_names([labels.get(i) for i in range(max(labels, default=-1) + 1)])
+        for meta in (self.meta.get('dataset_meta'), self.meta):
+            if isinstance(meta, Mapping):
+                names = meta.get('classes', meta.get('CLASSES'))
+                if names is not None:
+                    return clean_names([names] if isinstance(names, str) else names)
+        return None
+
+    def has_no_object_row(self, rows: int) -> bool | None:
+        """Whether the last row of a class head is no-object.
+
+        The number of classes that the file declares tells it, or else the published layout.
+
+        Args:
+            rows: Rows of the class head in the file.
+
+        Returns:
+            None where the file does not tell.
+        """
+        if self.classes is not None and rows - len(self.classes) in (0, 1):
+            return rows > len(self.classes)
+        if self.format == OWN_FORMAT or self.layout.architecture is None:
+            return None
+        return self.layout.architecture.has_no_object_row
+
+
+def read_checkpoint(
+    filename: str | os.PathLike, map_location: MapLocation = 'cpu', model: nn.Module | None = None
+) -> CheckpointFile:
+    """Read a checkpoint and recognise whose it is.
+
+    A file of ours says so in its ``meta``, whatever the architecture of its model. Other files are
+    recognised by the names of their weights.
+
+    Args:
+        filename: As in :func:`load_file`. Beside a local Hugging Face file, ``config.json`` is read
+            for class names.
+        map_location: As in :func:`torch.load`.
+        model: The model that the file is for. Bare weights under its names are ours.
+
+    Raises:
+        FileNotFoundError: No such file.
+        CheckpointError: The file cannot be read safely or is of no known layout.
+    """
+    filename = os.fspath(filename)
+    content = load_file(filename, map_location)
+    weights = weights_in(content, filename)
+    layout = _recognise(content.get('meta'), weights, model)
+    if layout is None:
+        raise CheckpointError(f'{filename}: {_unknown_layout(weights)}')
+    try:
+        state_dict, unknown = layout.to_ours(weights)
+    except ValueError as error:
+        raise CheckpointError(f'{filename}: {error}') from error
+    config = _config_beside(filename, layout.model_type) if layout.model_type else {}
+    if isinstance(content.get('args'), argparse.Namespace):
+        config = vars(content['args'])
+    return CheckpointFile(filename, layout, state_dict, unknown, content, config)
+
+
+def weights_in(content: Any, filename: str) -> StateDict:
+    """The state dict of a file: under ``state_dict``, under ``model``, or the whole file.
+
+    Raises:
+        CheckpointError: There are no weights in it.
+    """
+    if isinstance(content, Mapping):
+        for candidate in (content.get('state_dict'), content.get('model'), content):
+            if isinstance(candidate, Mapping):
+                weights = {
+                    str(name).removeprefix('module.'): value
+                    for name, value in candidate.items()
+                    if isinstance(value, Tensor)
+                }
+                if weights:
+                    return weights
+    raise CheckpointError(
+        f'{filename}: no weights in it: neither under state_dict nor under model nor at the top'
+    )
+
+
+def _recognise(meta: Any, weights: StateDict, model: nn.Module | None) -> Layout | None:
+    meta = meta if isinstance(meta, Mapping) else {}
+    if 'mmdetr_version' in meta:
+        return own_layout(weights)
+    if layout := find_layout(weights):
+        return layout
+    # mmdetr 0.1.0 did not write its version.
+    if 'mmengine_version' in meta and _OWN_SCOPE.search(str(meta.get('cfg'))):
+        return OTHER
+    if model is not None:
+        own = model.state_dict().keys()
+        if own <= weights.keys() or weights.keys() <= own:
+            return OTHER
+    return None
+
+
+def _unknown_layout(weights: StateDict) -> str:
+    known = ', '.join(
+        f'{layout.format} of {layout.architecture.name} ({layout.anchors[0]}, ...)'
+        for layout in layouts()
+        if layout.architecture
+    )
+    return (
+        'of no known layout: its meta has no mmdetr_version, and its '
+        f'{len(weights)} names ({shorten(sorted(weights), 3)}) fit none of {known}; '
+        'mmdetr.checkpoint.register_layout adds one'
+    )
+
+
+def _config_beside(filename: str, model_type: str) -> dict[str, Any]:
+    path = Path(filename).with_name('config.json')
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise CheckpointError(f'{path}: not valid JSON: {error}') from error
+    return config if config.get('model_type') == model_type else {}

@@ -1,0 +1,34 @@
+"""Published layouts of checkpoints, one module per architecture."""
+
+from . import detr  # noqa: F401  registers itself
+from .layout import (
+    OTHER,
+    OWN_FORMAT,
+    Architecture,
+    Converted,
+    Layout,
+    StateDict,
+    Variant,
+    find_layout,
+    from_mmdetr,
+    get_layout,
+    layouts,
+    own_layout,
+    register_layout,
+)
+
+__all__ = [
+    'OTHER',
+    'OWN_FORMAT',
+    'Architecture',
+    'Converted',
+    'Layout',
+    'StateDict',
+    'Variant',
+    'find_layout',
+    'from_mmdetr',
+    'get_layout',
+    'layouts',
+    'own_layout',
+    'register_layout',
+]
