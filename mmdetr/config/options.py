@@ -2,27 +2,17 @@
 
 import argparse
 import difflib
-import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
 
 from .check import check_config_types
+from .schema import RunConfig
 from .type_hints import join
 
-# What mmengine's Runner reads from the config besides its own arguments.
-_READ_FROM_CONFIG = (
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'sync_bn',
-)
+_SETTINGS = set(RunConfig.__annotations__)
 
 
 class CfgOptions(DictAction):
@@ -68,9 +58,8 @@ def check_settings(cfg: Config, path: str) -> None:
     Raises:
         KeyError: A setting is misspelt; the message has the closest ones.
     """
-    known = _runner_settings()
-    for key in set(cfg) - known:
-        if similar := difflib.get_close_matches(key, known, cutoff=0.85):
+    for key in set(cfg) - _SETTINGS:
+        if similar := difflib.get_close_matches(key, _SETTINGS, cutoff=0.85):
             raise KeyError(
                 f'{path}: {key!r} is no setting; did you mean {" or ".join(similar)}? (Give a '
                 'variable of your own a name less like it.)'
@@ -122,11 +111,11 @@ def _check_key(cfg: Config, key: str) -> None:
 def _check_variable(cfg: Config, key: str) -> None:
     """Refuse to change a variable of the config file that other keys got their value from."""
     name = key.partition('.')[0]
-    if name not in cfg or name in _runner_settings():
+    if name not in cfg or name in _SETTINGS:
         return
     copies = [
         path
-        for path, value in _entries({key: cfg[key] for key in cfg if key in _runner_settings()})
+        for path, value in _entries({key: cfg[key] for key in cfg if key in _SETTINGS})
         if value == cfg[name]
         and (isinstance(value, str | list | tuple | dict) or path.endswith(f'.{name}'))
     ]
@@ -152,14 +141,10 @@ def _entries(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
 def _check_new_entry(present: list[str], part: str, key: str, top: bool) -> None:
     known = set(present)
     if top:
-        known |= _runner_settings()
+        known |= _SETTINGS
         if part in known:
             return
     similar = difflib.get_close_matches(part, known, cutoff=0.6 if top else 0.85)
     if similar or top:
         hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
         raise KeyError(f'--cfg-options {key}: the config has no {part!r} there{hint}')
-
-
-def _runner_settings() -> set[str]:
-    return set(inspect.signature(Runner).parameters) | set(_READ_FROM_CONFIG)
