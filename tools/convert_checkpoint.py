@@ -9,10 +9,11 @@ SRC is a path or a URL of any format that mmdetr loads (its own, facebookresearc
 """
 
 import argparse
-import sys
 
-from mmdetr.checkpoint import CheckpointError, Source, class_names, convert, read_source
-from mmdetr.checkpoint.convert import FORMATS
+from mmdetr.config.command_line import check_input_file, errors_in_one_line
+
+# Those of mmdetr.checkpoint.convert, which takes seconds to import.
+FORMATS = ('mmdetr', 'facebook', 'huggingface')
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,12 +22,21 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('source', metavar='SRC', help='checkpoint to read: a path or a URL')
     parser.add_argument('destination', metavar='DST', nargs='?', help='file to write')
-    parser.add_argument('--to', choices=FORMATS, help='format to write')
+    parser.add_argument(
+        '--to', choices=['mmdetr', 'facebook', 'huggingface'], help='format to write'
+    )
     parser.add_argument('--inspect', action='store_true', help='print what SRC holds')
     args = parser.parse_args()
     if not args.inspect and not (args.destination and args.to):
         parser.error('give DST and --to FORMAT to convert, or --inspect to look')
+    check_input_file('checkpoint', args.source)
     return args
+
+
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
+
+from mmdetr.checkpoint import CheckpointError, Source, class_names, convert, read_source
 
 
 def describe(source: Source) -> str:
@@ -62,9 +72,8 @@ def describe(source: Source) -> str:
     )
 
 
-def main() -> None:
-    args = parse_args()
-    try:
+def main(args: argparse.Namespace) -> None:
+    with errors_in_one_line(CheckpointError, OSError):
         source = read_source(args.source)
         if args.inspect:
             print(describe(source))
@@ -78,9 +87,7 @@ def main() -> None:
                     'weights show neither dilation (DC5) nor the number of attention heads (8 is '
                     'written): check both in config.json'
                 )
-    except (CheckpointError, OSError) as error:
-        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':
-    main()
+    main(arguments)

@@ -6,15 +6,7 @@ Example:
 
 import argparse
 
-import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
-from mmdetr.config.options import CfgOptions, read_config
-from mmdetr.registry import MODELS
+from mmdetr.config.command_line import add_cfg_options, check_input_file
 
 # Paper, table 1: G multiply-accumulates averaged over the first 100 images of val2017 and million
 # parameters, by depth and dilation of the backbone.
@@ -49,10 +41,24 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='input size in pixels (default: 800 1066, a 480 x 640 image of COCO)',
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=CfgOptions, help='config keys to override: key=value'
-    )
-    return parser.parse_args()
+    add_cfg_options(parser)
+    args = parser.parse_args()
+    check_input_file('config', args.config)
+    return args
+
+
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmdetr.config.options import read_config
+from mmdetr.registry import MODELS
 
 
 def build(cfg: Config) -> nn.Module:
@@ -110,11 +116,10 @@ def report(cfg: Config, shape: tuple[int, int]) -> str:
     return '\n'.join(lines)
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = read_config(args.config, args.cfg_options)
+def main(args: argparse.Namespace) -> None:
+    cfg = read_config(args.config, args.cfg_options, required=('model',))
     print(report(cfg, tuple(args.shape)))
 
 
 if __name__ == '__main__':
-    main()
+    main(arguments)
