@@ -18,8 +18,9 @@ from mmdetr.registry import (
     WEIGHT_INITIALIZERS,
 )
 
+from .argument_hints import argument_hints
 from .schema import DEFAULT_TYPES, HINTS_BY_CLASS, HINTS_BY_PLACE, RunConfig
-from .type_hints import Mismatch, argument_hints, find_mismatches, join
+from .type_hints import Mismatch, find_mismatches, join
 
 # The top-level keys of a config that inference needs.
 INFERENCE_KEYS = ('model', 'test_dataloader')

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, TypedDict, Union  # noqa: UP035
 
 import pytest
-from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from mmdetr.config.type_hints import Range, argument_hints, describe_hint, find_mismatches
+from mmdetr.config.type_hints import Range, describe_hint, find_mismatches
 
 
 class Point(TypedDict, total=False):
@@ -95,34 +94,3 @@ def test_the_innermost_place_is_named() -> None:
 )
 def test_describe_hint(hint: Any, words: str) -> None:
     assert describe_hint(hint) == words
-
-
-class Base:
-    def __init__(self, size: int, name: str = 'a', depth: int = None) -> None:  # noqa: RUF013
-        pass
-
-
-class Child(Base):
-    def __init__(self, *args: Any, rate: float = 0.1, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-
-
-class Closed(Base):
-    def __init__(self, rate: 'float' = 1, odd: 'NoSuchName' = 2) -> None:  # noqa: F821
-        super().__init__(1)
-
-
-def test_arguments_of_bases_count_where_they_are_passed_on() -> None:
-    assert argument_hints(Child) == dict(rate=float, size=int, name=str, depth=int | None)
-    assert argument_hints(Closed) == dict(rate=float, odd=Any)
-    assert argument_hints(describe_hint) == dict(hint=Any, plural=bool)
-    assert argument_hints(dict) == {}
-
-
-def test_torch() -> None:
-    """Its hints are written in several ways, some for type checkers alone."""
-    assert find_mismatches('1e-4', argument_hints(AdamW)['lr'])
-    assert not find_mismatches((0.9, 0.99), argument_hints(AdamW)['betas'])
-    assert not find_mismatches([0.9, 0.99], argument_hints(AdamW)['betas'])
-    assert find_mismatches('2', argument_hints(DataLoader)['batch_size'])
-    assert not find_mismatches(None, argument_hints(DataLoader)['batch_size'])
