@@ -88,6 +88,7 @@ from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
 from mmdetr.engine.data_sampling import seeded_dataloader_cfg
 from mmdetr.structures import DetDataSample
+from mmdetr.utils.text import shorten
 
 
 def load_batches(cfg: Config, args: argparse.Namespace) -> tuple[list[dict], str]:
@@ -209,7 +210,7 @@ def model_report(cfg: Config, args: argparse.Namespace) -> str:
     batches, source = load_batches(cfg, args)
     seconds, images = measure(build_step(cfg, args), batches, args.iters, args.warmup, args.device)
     sizes = sorted({tuple(image.shape[1:]) for batch in batches for image in batch['inputs']})
-    shown = ', '.join(f'{h} x {w}' for h, w in sizes[:3]) + (' and others' if sizes[3:] else '')
+    shown = shorten((f'{h} x {w}' for h, w in sizes), limit=3)
     p50, p90, p99 = (1000 * value for value in np.percentile(seconds, (50, 90, 99)))
     on_gpu = args.device.startswith('cuda')
     where = (
