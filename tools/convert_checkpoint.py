@@ -9,7 +9,29 @@ SRC is a path or a URL of any format that mmdetr loads (its own, facebookresearc
 """
 
 import argparse
-import sys
+
+from mmdetr.config.command_line import check_input_file, errors_in_one_line
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('source', metavar='SRC', help='checkpoint to read: a path or a URL')
+    parser.add_argument('destination', metavar='DST', nargs='?', help='file to write')
+    parser.add_argument(
+        '--to', metavar='FORMAT', help='format to write: mmdetr, facebook or huggingface'
+    )
+    parser.add_argument('--inspect', action='store_true', help='print what SRC holds')
+    args = parser.parse_args()
+    if not args.inspect and not (args.destination and args.to):
+        parser.error('give DST and --to FORMAT to convert, or --inspect to look')
+    check_input_file('checkpoint', args.source)
+    return args
+
+
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
 
 from mmdetr.checkpoint import (
     CheckpointError,
@@ -19,20 +41,6 @@ from mmdetr.checkpoint import (
     read_checkpoint,
     writable_formats,
 )
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('source', metavar='SRC', help='checkpoint to read: a path or a URL')
-    parser.add_argument('destination', metavar='DST', nargs='?', help='file to write')
-    parser.add_argument('--to', choices=writable_formats(), help='format to write')
-    parser.add_argument('--inspect', action='store_true', help='print what SRC holds')
-    args = parser.parse_args()
-    if not args.inspect and not (args.destination and args.to):
-        parser.error('give DST and --to FORMAT to convert, or --inspect to look')
-    return args
 
 
 def describe(source: CheckpointFile) -> str:
@@ -68,9 +76,10 @@ def describe(source: CheckpointFile) -> str:
     )
 
 
-def main() -> None:
-    args = parse_args()
-    try:
+def main(args: argparse.Namespace) -> None:
+    with errors_in_one_line(CheckpointError, OSError):
+        if args.to not in (None, *writable_formats()):
+            raise CheckpointError(f'--to must be one of {", ".join(writable_formats())}')
         source = read_checkpoint(args.source)
         if args.inspect:
             print(describe(source))
@@ -84,9 +93,7 @@ def main() -> None:
                     'weights show neither dilation (DC5) nor the number of attention heads (8 is '
                     'written): check both in config.json'
                 )
-    except (CheckpointError, OSError) as error:
-        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':
-    main()
+    main(arguments)

@@ -9,10 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmdetr.apis import inference_detector, init_detector
-from mmdetr.datasets.transforms import LoadImageFromFile, UnreadableImageError
-from mmdetr.structures import DetDataSample
-from mmdetr.visualization import DetVisualizer
+from mmdetr.config.command_line import check_input_file, errors_in_one_line
 
 WRITABLE = ('.jpeg', '.jpg', '.png')
 IMAGE_SUFFIXES = (*WRITABLE, '.bmp', '.tif', '.tiff', '.webp')
@@ -49,7 +46,21 @@ Exit code 1: an image could not be read; the others are done all the same.
     parser.add_argument(
         '--device', help='as cpu, cuda or cuda:1 (default: the GPU if there is one)'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    check_input_file('config', args.config)
+    check_input_file('checkpoint', args.checkpoint)
+    return args
+
+
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
+
+from mmdetr.apis import inference_detector, init_detector
+from mmdetr.checkpoint import CheckpointError
+from mmdetr.config.options import read_config
+from mmdetr.datasets.transforms import LoadImageFromFile, UnreadableImageError
+from mmdetr.structures import DetDataSample
+from mmdetr.visualization import DetVisualizer
 
 
 def find_images(images: str) -> list[Path]:
@@ -94,14 +105,15 @@ def name_pictures(files: list[Path], out_dir: Path) -> list[Path]:
     return pictures
 
 
-def main() -> int:
-    args = parse_args()
+def main(args: argparse.Namespace) -> int:
     files = find_images(args.images)
     if not files:
         sys.exit(f'error: no image found: {args.images}')
     out_dir = Path(args.out_dir)
     pictures = name_pictures(files, out_dir)
-    model: Any = init_detector(args.config, args.checkpoint, args.device)
+    cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
+    with errors_in_one_line(CheckpointError):
+        model: Any = init_detector(cfg, args.checkpoint, args.device)
     classes = list(model.dataset_meta.get('classes', ()))
     load = LoadImageFromFile()
     visualizer = DetVisualizer()
@@ -143,4 +155,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(arguments))

@@ -2,15 +2,9 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-from mmengine.evaluator import DumpResults
-
-from mmdetr.config.options import CfgOptions, read_config
-from mmdetr.engine import DetectionRunner
+from mmdetr.config.command_line import add_cfg_options, check_input_file, errors_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,13 +26,7 @@ examples:
     )
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw predictions into this folder')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=CfgOptions,
-        metavar='KEY=VALUE',
-        help='change entries of the config',
-    )
+    add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -46,20 +34,28 @@ examples:
         help='what started several processes; tools/dist_test.sh sets it',
     )
     args = parser.parse_args()
-    if not os.path.isfile(args.config):
-        parser.error(f'config not found: {args.config}')
-    if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
-        parser.error(f'checkpoint not found: {args.checkpoint}')
+    check_input_file('config', args.config)
+    check_input_file('checkpoint', args.checkpoint)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out must end in .pkl or .pickle: {args.out}')
     return args
 
 
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
+
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+
+from mmdetr.checkpoint import CheckpointError
+from mmdetr.config.options import read_config
+from mmdetr.engine import DetectionRunner
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """The config as the command line changes it."""
-    cfg = read_config(args.config, args.cfg_options)
-    if cfg.get('test_dataloader') is None:
-        sys.exit(f'error: {args.config} has no test_dataloader')
+    cfg = read_config(args.config, args.cfg_options, required=('model', 'test_dataloader'))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.load_from, cfg.resume = args.checkpoint, False
@@ -70,18 +66,19 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    runner = DetectionRunner.from_cfg(load_config(args))
-    if args.out is not None:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    cfg = load_config(args)
     try:
-        runner.test()
+        runner = DetectionRunner.from_cfg(cfg)
+        if args.out is not None:
+            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        with errors_in_one_line(CheckpointError):
+            runner.test()
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
 if __name__ == '__main__':
-    main()
+    main(arguments)

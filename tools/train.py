@@ -5,11 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-
-from mmdetr.config.options import CfgOptions, read_config
-from mmdetr.engine import DetectionRunner
+from mmdetr.config.command_line import add_cfg_options, check_input_file, errors_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,13 +45,7 @@ newest) and validation_history.json.
         action='store_true',
         help='scale the learning rate with the total batch, by auto_scale_lr of the config',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=CfgOptions,
-        metavar='KEY=VALUE',
-        help='change entries of the config, as model.bbox_head.num_queries=50 or a="[1,2]"',
-    )
+    add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -63,11 +53,21 @@ newest) and validation_history.json.
         help='what started several processes; tools/dist_train.sh and slurm_train.sh set it',
     )
     args = parser.parse_args()
-    if not os.path.isfile(args.config):
-        parser.error(f'config not found: {args.config}')
-    if args.resume not in (None, 'auto') and not os.path.isfile(args.resume):
-        parser.error(f'checkpoint not found: {args.resume}')
+    check_input_file('config', args.config)
+    if args.resume != 'auto':
+        check_input_file('checkpoint', args.resume)
     return args
+
+
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
+
+import torch
+from mmengine.config import Config
+
+from mmdetr.checkpoint import CheckpointError
+from mmdetr.config.options import read_config
+from mmdetr.engine import DetectionRunner
 
 
 def enable_amp(cfg: Config) -> None:
@@ -90,7 +90,8 @@ def enable_amp(cfg: Config) -> None:
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config as the command line changes it."""
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, required=('model', 'train_dataloader'))
+    check_input_file('checkpoint', cfg.get('load_from'))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     if args.amp:
@@ -109,16 +110,17 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     # For parts of other packages that read files by torch.load on their own.
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    cfg = load_config(parse_args())
+    cfg = load_config(args)
     try:
-        DetectionRunner.from_cfg(cfg).train()
+        with errors_in_one_line(CheckpointError):
+            DetectionRunner.from_cfg(cfg).train()
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
 if __name__ == '__main__':
-    main()
+    main(arguments)

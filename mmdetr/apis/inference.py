@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 
 from mmdetr.checkpoint import CheckpointError, load_checkpoint
-from mmdetr.config.check import check_config_types
+from mmdetr.config.check import INFERENCE_KEYS, check_config_types
 from mmdetr.config.options import apply_cfg_options
 from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
 from mmdetr.structures import DetDataSample
@@ -48,12 +48,12 @@ def init_detector(
     Raises:
         FileNotFoundError: Config or checkpoint does not exist.
         KeyError: A key of ``cfg_options`` is misspelt.
-        TypeError: A value of the config has the wrong type.
+        TypeError: A value of the model or the test data has the wrong type.
         CheckpointError: The checkpoint cannot be used, or leaves a part of the model random.
     """
     config = config.copy() if isinstance(config, Config) else Config.fromfile(config)
     apply_cfg_options(config, cfg_options)
-    check_config_types(config)
+    check_config_types(config, INFERENCE_KEYS)
     with DefaultScope.overwrite_default_scope('mmdetr'):
         model = MODELS.build(_without_pretrained(config.model))
     # The class head is loaded by name where the config names classes.

@@ -2,18 +2,37 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Union
 
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, MODEL_WRAPPERS, Registry
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmdetr import registry
+from mmdetr.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    MODELS,
+    TASK_UTILS,
+    TRANSFORMS,
+    WEIGHT_INITIALIZERS,
+)
 
-from .schema import DEFAULT_TYPES, MORE_BY_CLASS, MORE_BY_PLACE, RunConfig
-from .type_hints import Misfit, argument_hints, join, misfits
+from .argument_hints import argument_hints
+from .schema import DEFAULT_TYPES, HINTS_BY_CLASS, HINTS_BY_PLACE, RunConfig
+from .type_hints import Mismatch, find_mismatches, join
 
+# The top-level keys of a config that inference needs.
+INFERENCE_KEYS = ('model', 'test_dataloader')
+_DATA_REGISTRIES = [DATASETS, TRANSFORMS, DATA_SAMPLERS, FUNCTIONS]
+# Where names below a key are looked up first: a registry that is asked imports its components, and
+# inference needs neither runner nor hooks.
+_FIRST_REGISTRIES = {
+    'model': [MODELS, TASK_UTILS, WEIGHT_INITIALIZERS],
+    'train_dataloader': _DATA_REGISTRIES,
+    'val_dataloader': _DATA_REGISTRIES,
+    'test_dataloader': _DATA_REGISTRIES,
+}
 _REGISTRIES = [
     *(
         each
@@ -25,39 +44,45 @@ _REGISTRIES = [
 ]
 
 
-def check_config_types(config: Config | Mapping) -> None:
-    """Compares the values of a config with what is going to take them.
+def check_config_types(
+    config: Config | Mapping, keys: Collection[str] = tuple(RunConfig.__annotations__)
+) -> None:
+    """Check config values against the type hints of the classes they are passed to.
 
     A dict with a ``type`` is compared with the type hints of that class, whichever registry it is
-    in; the rest with what a runner takes. What has no hint is left to whoever takes it, and so are
+    in; the rest with what a runner reads. What has no hint is left to whoever takes it, and so are
     variables of the config file, which nobody takes.
+
+    Args:
+        config: The whole config.
+        keys: Its top-level keys to look at, :data:`INFERENCE_KEYS` for inference.
 
     Raises:
         TypeError: There are values of a wrong type; a line for each, with its key.
     """
     content = config.to_dict() if isinstance(config, Config) else config
-    taken = {key: value for key, value in content.items() if key in RunConfig.__annotations__}
-    found = misfits(taken, RunConfig)
+    taken = {key: value for key, value in content.items() if key in keys}
+    found = find_mismatches(taken, RunConfig)
     for key, value in taken.items():
-        found += _misfits_of_components(value, key)
+        found += _component_mismatches(value, key)
     if found:
         raise TypeError('\n'.join(dict.fromkeys(map(str, found))))
 
 
-def _misfits_of_components(node: Any, path: str) -> Iterator[Misfit]:
-    """Arguments of a dict, and of all dicts in it, that do not fit what is built from them."""
+def _component_mismatches(node: Any, path: str) -> Iterator[Mismatch]:
+    """Mismatches of a component's arguments, and of all components below it."""
     if isinstance(node, list | tuple):
         for index, item in enumerate(node):
-            yield from _misfits_of_components(item, join(path, index))
+            yield from _component_mismatches(item, join(path, index))
     if not isinstance(node, Mapping):
         return
     name = node.get('type', '')
     if not (isinstance(name, str) or callable(name)):
-        yield Misfit(join(path, 'type'), name, str)
+        yield Mismatch(join(path, 'type'), name, str)
     hints = _hints(node, path)
     for key, value in node.items():
-        found = misfits(value, hints.get(key, Any), join(path, key))
-        yield from found or _misfits_of_components(value, join(path, key))
+        found = find_mismatches(value, hints.get(key, Any), join(path, key))
+        yield from found or _component_mismatches(value, join(path, key))
 
 
 def _hints(node: Mapping, path: str) -> dict[str, Any]:
@@ -68,7 +93,7 @@ def _hints(node: Mapping, path: str) -> dict[str, Any]:
             hints[name] = Union[hints[name], hint] if name in hints else hint  # noqa: UP007
     # Hooks and schedules stand one below the place that names them.
     place = re.sub(r'^(default_hooks|custom_hooks|param_scheduler)\.\w+$', r'\1', path)
-    hints |= MORE_BY_PLACE.get(place, {})
+    hints |= HINTS_BY_PLACE.get(place, {})
     if 'constructor' in node:  # it knows other keys
         hints.pop('paramwise_cfg', None)
     return hints
@@ -77,20 +102,22 @@ def _hints(node: Mapping, path: str) -> dict[str, Any]:
 def _argument_hints(function: Callable) -> dict[str, Any]:
     hints = argument_hints(function)
     for base in reversed(inspect.getmro(function) if inspect.isclass(function) else ()):
-        hints |= MORE_BY_CLASS.get(base.__name__, {})
+        hints |= HINTS_BY_CLASS.get(base.__name__, {})
     return hints
 
 
 def _builders(node: Mapping, path: str) -> list[Callable]:
     """The classes or functions that a dict may be arguments of."""
-    name = node.get('type')
-    if isinstance(name, str):
-        return list(dict.fromkeys(filter(None, (_get(each, name) for each in _REGISTRIES))))
-    if callable(name):
-        return [name]
-    if path == 'train_cfg':
-        return [EpochBasedTrainLoop if node.get('by_epoch', True) else IterBasedTrainLoop]
-    return [DEFAULT_TYPES[path]] if path in DEFAULT_TYPES else []
+    name = node.get('type', DEFAULT_TYPES.get(path))
+    if path == 'train_cfg' and name is None:
+        name = 'EpochBasedTrainLoop' if node.get('by_epoch', True) else 'IterBasedTrainLoop'
+    if not isinstance(name, str):
+        return [name] if callable(name) else []
+    first = _FIRST_REGISTRIES.get(path.partition('.')[0], [])
+    for registries in (first, _REGISTRIES):
+        if found := dict.fromkeys(filter(None, (_get(each, name) for each in registries))):
+            return list(found)
+    return []
 
 
 def _get(place: Registry, name: str) -> Callable | None:

@@ -1,62 +1,68 @@
 """Config files and overrides from the command line, checked for keys that lead nowhere."""
 
-import argparse
 import difflib
-import inspect
+import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import traceback
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.config import Config
 
 from .check import check_config_types
+from .schema import RunConfig
 from .type_hints import join
 
-# What mmengine's Runner reads from the config besides its own arguments.
-_READ_FROM_CONFIG = (
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'sync_bn',
-)
+_SETTINGS = set(RunConfig.__annotations__)
 
 
-class CfgOptions(DictAction):
-    """mmengine's action for ``--cfg-options``, with an error for what is no ``key=value``."""
+def read_config(
+    path: str, options: dict[str, Any] | None, required: Collection[str] = ()
+) -> Config:
+    """Read the config file of a command line tool and apply ``--cfg-options``.
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        for value in values:
-            try:
-                super().__call__(parser, namespace, [value], option_string)
-            except (AssertionError, IndexError, RecursionError, ValueError):
-                parser.error(f'{option_string} takes key=value, brackets in pairs, not {value!r}')
-
-
-def read_config(path: str, options: dict[str, Any] | None) -> Config:
-    """The config file of a command line tool with the overrides of ``--cfg-options``.
+    Args:
+        path: The config file.
+        options: Overrides by dotted key.
+        required: Top-level keys that the tool cannot do without.
 
     Raises:
-        SystemExit: A setting is misspelt, an override leads nowhere, or a value has the wrong
-            type, in the file or by an override; the message names the key.
+        SystemExit: The file is no config, a setting is misspelt or missing, an override leads
+            nowhere, or a value has the wrong type, in the file or by an override; the message
+            names the file or the key.
     """
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program: it may fail in any way
+        sys.exit(f'error: {_reading_error(path, error)}')
     try:
         check_settings(cfg, path)
         apply_cfg_options(cfg, options)
         check_config_types(cfg)
     except (KeyError, TypeError) as error:
         sys.exit(f'error: {error.args[0]}')
+    if missing := [key for key in required if cfg.get(key) is None]:
+        sys.exit(f'error: {path} has no {" and no ".join(missing)}')
     return cfg
+
+
+def _reading_error(path: str, error: BaseException) -> str:
+    """In one line, why a config cannot be read, with the base file and the line to blame."""
+    # mmengine wraps the error that has the name of the missing module.
+    while isinstance(error, ImportError) and isinstance(error.__context__, ImportError):
+        error = error.__context__
+    file, line = os.path.abspath(path), getattr(error, 'lineno', None)
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        # mmengine reads a base file while it reads the child.
+        if frame.f_code.co_name in ('_file2dict', '_is_lazy_import', '_parse_lazy_import'):
+            file = os.path.abspath(frame.f_locals['filename'])
+        elif frame.f_code.co_filename == file:
+            line = number
+    place = path if file == os.path.abspath(path) else f'{path}, in its base {file}'
+    if line is not None:
+        place += f', line {line}'
+    reason = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f'cannot read the config {place}: {type(error).__name__}: {" ".join(reason.split())}'
 
 
 def check_settings(cfg: Config, path: str) -> None:
@@ -68,9 +74,8 @@ def check_settings(cfg: Config, path: str) -> None:
     Raises:
         KeyError: A setting is misspelt; the message has the closest ones.
     """
-    known = _runner_settings()
-    for key in set(cfg) - known:
-        if similar := difflib.get_close_matches(key, known, cutoff=0.85):
+    for key in set(cfg) - _SETTINGS:
+        if similar := difflib.get_close_matches(key, _SETTINGS, cutoff=0.85):
             raise KeyError(
                 f'{path}: {key!r} is no setting; did you mean {" or ".join(similar)}? (Give a '
                 'variable of your own a name less like it.)'
@@ -122,11 +127,11 @@ def _check_key(cfg: Config, key: str) -> None:
 def _check_variable(cfg: Config, key: str) -> None:
     """Refuse to change a variable of the config file that other keys got their value from."""
     name = key.partition('.')[0]
-    if name not in cfg or name in _runner_settings():
+    if name not in cfg or name in _SETTINGS:
         return
     copies = [
         path
-        for path, value in _entries({key: cfg[key] for key in cfg if key in _runner_settings()})
+        for path, value in _entries({key: cfg[key] for key in cfg if key in _SETTINGS})
         if value == cfg[name]
         and (isinstance(value, str | list | tuple | dict) or path.endswith(f'.{name}'))
     ]
@@ -152,14 +157,10 @@ def _entries(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
 def _check_new_entry(present: list[str], part: str, key: str, top: bool) -> None:
     known = set(present)
     if top:
-        known |= _runner_settings()
+        known |= _SETTINGS
         if part in known:
             return
     similar = difflib.get_close_matches(part, known, cutoff=0.6 if top else 0.85)
     if similar or top:
         hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
         raise KeyError(f'--cfg-options {key}: the config has no {part!r} there{hint}')
-
-
-def _runner_settings() -> set[str]:
-    return set(inspect.signature(Runner).parameters) | set(_READ_FROM_CONFIG)

@@ -2,8 +2,6 @@
 
 from typing import Annotated, Any, Literal, TypedDict
 
-from mmengine.optim import OptimWrapper
-from mmengine.runner import LogProcessor, TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
 from .type_hints import Range
@@ -17,7 +15,7 @@ WholeNumber = Annotated[int, Range(least=0)]
 
 
 class Component(TypedDict):
-    """What a registry builds; a class stands for itself."""
+    """A config with a ``type``: a name in a registry, or a class."""
 
     type: str | type
 
@@ -35,7 +33,7 @@ class OneOptimizer(TypedDict):
 
 
 class OwnConstructor(TypedDict):
-    """For several optimisers, or an optimiser made otherwise."""
+    """An ``optim_wrapper`` with a constructor of its own, as for several optimisers."""
 
     constructor: str
 
@@ -112,7 +110,7 @@ class Randomness(TypedDict, total=False):
 
 
 class RunConfig(TypedDict, total=False):
-    """What a runner takes from the top level of a config."""
+    """What a runner reads from the top level of a config."""
 
     model: Component
     work_dir: str
@@ -144,17 +142,20 @@ class RunConfig(TypedDict, total=False):
     model_wrapper_cfg: dict | None
     sync_bn: Literal['torch', 'mmcv'] | None
     custom_imports: dict | None
+    activation_checkpointing: list[str] | None
+    efficient_conv_bn_eval: list[str] | None
+    compile: bool | dict | None
 
 
-# Parts of a config that need no ``type``.
-DEFAULT_TYPES = {
+# What parts of a config are built into where they have no ``type``.
+DEFAULT_TYPES: dict[str, str | type] = {
     'train_dataloader': DataLoader,
     'val_dataloader': DataLoader,
     'test_dataloader': DataLoader,
-    'val_cfg': ValLoop,
-    'test_cfg': TestLoop,
-    'optim_wrapper': OptimWrapper,
-    'log_processor': LogProcessor,
+    'val_cfg': 'ValLoop',
+    'test_cfg': 'TestLoop',
+    'optim_wrapper': 'OptimWrapper',
+    'log_processor': 'LogProcessor',
 }
 _DATALOADER: dict[str, Any] = dict(
     dataset=Component,
@@ -164,8 +165,8 @@ _DATALOADER: dict[str, Any] = dict(
     batch_sampler=Component | None,
     num_batch_per_epoch=Count | None,
 )
-# Arguments that do not reach the constructor, by the place in the config.
-MORE_BY_PLACE: dict[str, dict[str, Any]] = {
+# Keys that mmengine takes out before it calls the constructor, by their place in the config.
+HINTS_BY_PLACE: dict[str, dict[str, Any]] = {
     'train_dataloader': _DATALOADER,
     'val_dataloader': _DATALOADER,
     'test_dataloader': _DATALOADER,
@@ -179,9 +180,9 @@ MORE_BY_PLACE: dict[str, dict[str, Any]] = {
     'default_hooks': dict(priority=int | str),
     'custom_hooks': dict(priority=int | str),
 }
-# Arguments that the constructor passes on, says too little of, or has limits for that it does not
-# check, by the name of a class.
-MORE_BY_CLASS: dict[str, dict[str, Any]] = {
+# Extra hints by class name, for it and its children: arguments that are taken by **kwargs, not
+# annotated or annotated wrongly, or have a range that nobody checks.
+HINTS_BY_CLASS: dict[str, dict[str, Any]] = {
     # mmengine takes 1e5 for a whole number, and complains of 1.5 itself.
     'EpochBasedTrainLoop': dict(max_epochs=float, val_begin=int, val_interval=int),
     'IterBasedTrainLoop': dict(max_iters=float, val_begin=int, val_interval=int),
@@ -190,16 +191,10 @@ MORE_BY_CLASS: dict[str, dict[str, Any]] = {
     'BaseDataset': dict(data_prefix=dict[str, str | None]),
     'RandomFlip': dict(prob=Share | list[Share] | None),
     'RandomChoiceResize': dict(scales=list[tuple[Count, Count | None]], keep_ratio=bool),
-    'RandomResize': dict(keep_ratio=bool),
-    'ImageToTensor': dict(keys=list[str]),
     'Optimizer': dict(lr=float, weight_decay=float),
     'AmpOptimWrapper': dict(loss_scale=str | float | dict),
     'EMAHook': dict(momentum=Share, interval=Count, update_buffers=bool),
     '_ParamScheduler': dict(begin=WholeNumber),
-    'StepParamScheduler': dict(gamma=Positive, step_size=Count),
     'MultiStepParamScheduler': dict(gamma=Positive, milestones=list[WholeNumber]),
-    'ExponentialParamScheduler': dict(gamma=Positive),
     'CosineAnnealingParamScheduler': dict(T_max=Count | None, eta_min=NotNegative | None),
-    'CosineRestartParamScheduler': dict(eta_min=NotNegative | None),
-    'PolyParamScheduler': dict(eta_min=NotNegative),
 }

@@ -1,13 +1,12 @@
 """Compares values of a config with the type hints of what takes them."""
 
 import collections.abc
-import contextlib
 import inspect
 import math
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import (
     Annotated,
     Any,
@@ -61,13 +60,13 @@ class Range(NamedTuple):
         return text if self.most is not None or self.above is not None else f'{text} or more'
 
 
-class NoSuchKey(NamedTuple):
+class UnknownKey(NamedTuple):
     """Stands for the type of a key that a dict cannot have."""
 
     known: tuple[str, ...]
 
 
-class Misfit(NamedTuple):
+class Mismatch(NamedTuple):
     """A value that its place cannot take.
 
     Attributes:
@@ -84,10 +83,10 @@ class Misfit(NamedTuple):
         shown = repr(self.value)
         if len(shown) > 60:
             shown = f'{shown[:57]}...'
-        if isinstance(self.hint, NoSuchKey):
+        if isinstance(self.hint, UnknownKey):
             return f'{self.path} is read by nobody, only {", ".join(self.hint.known)} are'
         kind = type(self.value).__name__
-        return f'{self.path} must be {describe(self.hint)}, not {shown} ({kind})'
+        return f'{self.path} must be {describe_hint(self.hint)}, not {shown} ({kind})'
 
 
 def join(path: str, key: Any) -> str:
@@ -96,160 +95,120 @@ def join(path: str, key: Any) -> str:
     return f'{path}.{name}' if path else name
 
 
-def misfits(value: Any, hint: Any, path: str = '') -> list[Misfit]:
-    """What of ``value`` does not fit ``hint``, at the innermost places that can be told.
+def find_mismatches(value: Any, hint: Any, path: str = '') -> list[Mismatch]:
+    """Where ``value`` is of another type than ``hint`` says, as far inside as can be told.
 
     Lists and tuples stand for each other: command lines and JSON do not tell them apart. An int is
     a float as well, but a bool is no number, and neither is NaN. An object of any other class may
     be built from a dict. A ``TypedDict`` with ``total=False`` has no other keys than its own, one
     with required keys may.
     """
-    if isinstance(hint, NoSuchKey):
-        return [Misfit(path, value, hint)]
+    if isinstance(hint, UnknownKey):
+        return [Mismatch(path, value, hint)]
     if hint is None:
         hint = type(None)
     origin, options = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):
-        return _misfits_of_union(value, options, path, hint)
+        return _mismatches_of_union(value, options, path, hint)
     if origin is Annotated:
-        limits = [each for each in hint.__metadata__ if isinstance(each, Range)]
-        fits = not misfits(value, options[0], path) and all(value in each for each in limits)
-        return [] if fits else [Misfit(path, value, hint)]
+        ranges = [each for each in hint.__metadata__ if isinstance(each, Range)]
+        matches = not find_mismatches(value, options[0]) and all(value in each for each in ranges)
+        return [] if matches else [Mismatch(path, value, hint)]
     if is_typeddict(hint) or origin in _DICTS:
-        return _misfits_of_dict(value, options, path, hint)
+        return _mismatches_of_dict(value, options, path, hint)
     if origin in _LISTS:
-        return _misfits_of_list(value, origin, options, path, hint)
-    return [] if _fits(value, origin, options) else [Misfit(path, value, hint)]
+        return _mismatches_of_list(value, origin, options, path, hint)
+    return [] if _matches(value, origin, options) else [Mismatch(path, value, hint)]
 
 
-def _fits(value: Any, origin: Any, options: tuple) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+def _matches(value: Any, origin: Any, options: tuple) -> bool:
+    """Whether a value that is looked at as a whole is of a type."""
     if origin is Literal:
         return any(type(value) is type(option) and value == option for option in options)
-    if origin is float:
-        # One of hundreds of digits is no float.
-        return is_number and (abs(value) <= sys.float_info.max or abs(value) == math.inf)
-    if origin is int:
-        return is_number and isinstance(value, int)
-    if origin in (bool, str, type(None)):
-        return isinstance(value, origin)
+    if origin in _WORDS:
+        return _is_plain(value, origin)
     if not inspect.isclass(origin) or origin in (Any, object):
         return True
     if isinstance(value, str):
         return issubclass(origin, _NAMED)
-    return isinstance(value, Mapping) or _is_instance(value, origin)
-
-
-def _is_instance(value: Any, origin: type) -> bool:
     try:
-        return isinstance(value, origin)
+        return isinstance(value, (Mapping, origin))
     except TypeError:  # a protocol that cannot be looked at
         return True
 
 
-def _misfits_of_union(value: Any, options: tuple, path: str, hint: Any) -> list[Misfit]:
-    found = [misfits(value, option, path) for option in options]
+def _is_plain(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float:
+        # One of hundreds of digits is no float.
+        is_number = isinstance(value, int | float)
+        return is_number and (abs(value) <= sys.float_info.max or abs(value) == math.inf)
+    return isinstance(value, kind)
+
+
+def _mismatches_of_union(value: Any, options: tuple, path: str, hint: Any) -> list[Mismatch]:
+    found = [find_mismatches(value, option, path) for option in options]
     if not all(found):
         return []
-    inner = [each for each in found if all(misfit.path != path for misfit in each)]
-    return min(inner, key=len) if inner else [Misfit(path, value, hint)]
+    inner = [each for each in found if all(mismatch.path != path for mismatch in each)]
+    return min(inner, key=len) if inner else [Mismatch(path, value, hint)]
 
 
-def _misfits_of_dict(value: Any, options: tuple, path: str, hint: Any) -> list[Misfit]:
+def _mismatches_of_dict(value: Any, options: tuple, path: str, hint: Any) -> list[Mismatch]:
     required = getattr(hint, '__required_keys__', ())
     if not isinstance(value, Mapping) or not all(key in value for key in required):
-        return [Misfit(path, value, hint)]
+        return [Mismatch(path, value, hint)]
     hints: Mapping = get_type_hints(hint, include_extras=True) if is_typeddict(hint) else {}
     other = options[1] if len(options) == 2 else Any
     if hints and not required:
-        other = NoSuchKey(tuple(hints))
+        other = UnknownKey(tuple(hints))
     return [
-        misfit
+        mismatch
         for key, item in value.items()
-        for misfit in misfits(item, hints.get(key, other), join(path, key))
+        for mismatch in find_mismatches(item, hints.get(key, other), join(path, key))
     ]
 
 
-def _misfits_of_list(value: Any, origin: Any, options: tuple, path: str, hint: Any) -> list[Misfit]:
+def _mismatches_of_list(
+    value: Any, origin: Any, options: tuple, path: str, hint: Any
+) -> list[Mismatch]:
     if not isinstance(value, list | tuple):
         is_other_list = hasattr(value, '__iter__') and not isinstance(value, str | bytes | Mapping)
-        return [] if is_other_list else [Misfit(path, value, hint)]
+        return [] if is_other_list else [Mismatch(path, value, hint)]
     wanted = [options[0] if options else Any] * len(value)
     if origin is tuple and options and options[-1] is not Ellipsis:
         wanted = list(options)
         if len(value) != len(wanted):
-            return [Misfit(path, value, hint)]
+            return [Mismatch(path, value, hint)]
     return [
-        misfit
+        mismatch
         for index, (item, each) in enumerate(zip(value, wanted, strict=True))
-        for misfit in misfits(item, each, join(path, index))
+        for mismatch in find_mismatches(item, each, join(path, index))
     ]
 
 
-def describe(hint: Any, plural: bool = False) -> str:
+def describe_hint(hint: Any, plural: bool = False) -> str:
     """A hint in words."""
     origin, options = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):
-        return ' or '.join(dict.fromkeys(describe(option, plural) for option in options))
+        return ' or '.join(dict.fromkeys(describe_hint(option, plural) for option in options))
     if origin is Annotated:
-        return ' '.join([describe(options[0], plural), *map(str, hint.__metadata__)])
+        return ' '.join([describe_hint(options[0], plural), *map(str, hint.__metadata__)])
     if origin is Literal:
         return ' or '.join(map(repr, options))
+    if origin in _WORDS:
+        return _WORDS[origin][plural]
     if is_typeddict(hint) or origin in _DICTS:
         name = 'dicts' if plural else 'a dict'
         required = sorted(getattr(hint, '__required_keys__', ()))
         return f'{name} with {", ".join(required)}' if required else name
     if origin in _LISTS:
-        name = 'lists' if plural else 'a list'
-        if origin is tuple and options and options[-1] is not Ellipsis:
-            return f'{name} of {len(options)} ({", ".join(map(describe, options))})'
-        return f'{name} of {describe(options[0], plural=True)}' if options else name
-    if origin in _WORDS:
-        return _WORDS[origin][plural]
+        return ('lists' if plural else 'a list') + _describe_items(origin, options)
     return getattr(origin, '__name__', str(origin))
 
 
-def argument_hints(function: Callable) -> dict[str, Any]:
-    """Types of the arguments that a class or function takes by name.
-
-    For a class with ``**kwargs`` the arguments of the classes it inherits from count as well. A
-    default of another type than the hint says (``size: int = None``) widens the hint.
-    """
-    hints: dict[str, Any] = {}
-    for init in _initialisers(function):
-        try:
-            parameters = inspect.signature(init).parameters.values()
-        except (TypeError, ValueError):  # written in C
-            continue
-        stated = _stated_hints(init)
-        for parameter in parameters:
-            hint, default = stated.get(parameter.name, Any), parameter.default
-            if default is not parameter.empty and misfits(default, hint, ''):
-                hint = Union[hint, type(default)]  # noqa: UP007  for hints of any form
-            by_name = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-            if by_name and parameter.name != 'self':
-                hints.setdefault(parameter.name, hint)
-        if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return hints
-
-
-def _initialisers(function: Callable) -> Iterator[Callable]:
-    if not inspect.isclass(function):
-        yield function
-        return
-    for base in function.__mro__:
-        init = vars(base).get('__init__')
-        if init is not None and base is not object:
-            yield init
-
-
-def _stated_hints(init: Callable) -> dict[str, Any]:
-    """Hints of one function; without those of names that exist for type checkers alone."""
-    stated: dict[str, Any] = {}
-    for name, annotation in getattr(init, '__annotations__', {}).items():
-        holder = type('holder', (), {'__annotations__': {name: annotation}})
-        with contextlib.suppress(AttributeError, NameError, SyntaxError, TypeError):
-            scope = getattr(init, '__globals__', {})
-            stated |= get_type_hints(holder, scope, include_extras=True)
-    return stated
+def _describe_items(origin: Any, options: tuple) -> str:
+    if origin is tuple and options and options[-1] is not Ellipsis:
+        return f' of {len(options)} ({", ".join(map(describe_hint, options))})'
+    return f' of {describe_hint(options[0], plural=True)}' if options else ''

@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from mmdetr.apis import init_detector
-from mmdetr.config.check import check_config_types
+from mmdetr.config.check import INFERENCE_KEYS, check_config_types
 from mmdetr.config.options import read_config
 from mmdetr.engine import DetectionRunner
 from mmdetr.registry import HOOKS, MODELS
@@ -234,7 +234,7 @@ def test_component_without_type() -> None:
         check_config_types(config)
 
 
-def test_every_misfit_has_its_line() -> None:
+def test_every_mismatch_has_its_line() -> None:
     config = changed(DEMO, 'model.bbox_head.num_queries', 'x')
     config.model.neck.out_channels = None
     config.resume = 3
@@ -271,6 +271,17 @@ def test_components_of_ones_own() -> None:
         check_config_types(dict(custom_hooks=[dict(type='OwnHook', names=['a', 1])]))
     with pytest.raises(TypeError, match=r'model\.neck\.width must be a whole number'):
         check_config_types(dict(model=dict(neck=dict(type='own_function', width='8'))))
+    with pytest.raises(TypeError, match=r'model\.neck\.rate must be a number'):
+        check_config_types(dict(model=dict(neck=dict(type='OwnHook', rate='1'))))
+
+
+def test_only_the_given_keys_are_checked() -> None:
+    config = changed(DEMO, 'train_cfg.max_epochs', '12')
+    config.test_dataloader.batch_size = '2'
+    with pytest.raises(TypeError) as caught:
+        check_config_types(config, INFERENCE_KEYS)
+    assert str(caught.value).startswith('test_dataloader.batch_size must be')
+    assert len(str(caught.value).splitlines()) == 1
 
 
 # Where it is called

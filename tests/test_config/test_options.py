@@ -1,13 +1,16 @@
 """Overrides that lead nowhere are errors."""
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from mmdetr.config.options import apply_cfg_options, read_config
+from mmdetr.config.schema import RunConfig
 
 
 def config() -> Config:
@@ -125,3 +128,9 @@ def test_variables_of_a_config_are_its_own_affair(tmp_path: Path) -> None:
     path = tmp_path / 'child.py'
     path.write_text('data_root = 1\ntrain_pipeline = []\nmax_epochs = 3\nmy_lr = 1e-4\n')
     assert read_config(str(path), {'load_from': 'a.pth'}).load_from == 'a.pth'
+
+
+def test_every_setting_of_the_runner_is_known() -> None:
+    """And has a type; ``cfg`` is the config itself."""
+    settings = set(inspect.signature(Runner).parameters) - {'cfg'}
+    assert settings <= set(RunConfig.__annotations__)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from mmdetr.config.check import check_config_types
-from mmdetr.config.options import CfgOptions
+from mmdetr.config.command_line import add_cfg_options
 from mmdetr.config.schema import RunConfig
 from mmdetr.engine import DetectionRunner
 from mmdetr.models import DETR
@@ -139,7 +139,7 @@ def test_values_of_another_kind_are_refused(profile: Any) -> None:
 def test_what_is_typed_on_the_command_line(profile: Any) -> None:
     """Any text is a value, or an error of the parser that shows it."""
     parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions)
+    add_cfg_options(parser)
     brackets = st.text(st.sampled_from('()[],"\'= a1.'), max_size=12)
     printed: list[str] = []
     parser.error = printed.append  # type: ignore[assignment,method-assign]
@@ -160,7 +160,7 @@ def test_what_is_typed_on_the_command_line(profile: Any) -> None:
 @pytest.mark.parametrize('value', ['x', 'a=[(1,2]', 'a=' + '[' * 2000 + ']' * 2000])
 def test_broken_options_end_with_the_usage(value: str, capsys: Any) -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions)
+    add_cfg_options(parser)
     with pytest.raises(SystemExit, match='2'):
         parser.parse_args(['--cfg-options', 'good=1', value])
     assert '--cfg-options takes key=value, brackets in pairs, not' in capsys.readouterr().err

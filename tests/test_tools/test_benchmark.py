@@ -184,9 +184,9 @@ def test_broken_data_are_not_replaced(tmp_path: Path, run: Any) -> None:
     ],
 )
 def test_wrong_arguments(run: Any, capsys: Any, arguments: list, message: str) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as caught:
         run(*arguments)
-    assert message in capsys.readouterr().err
+    assert message in capsys.readouterr().err + str(caught.value)
 
 
 def test_errors_in_words(run: Any) -> None:

@@ -160,6 +160,6 @@ def test_last_layer_is_what_the_test_tool_scores(
 )
 def test_wrong_arguments(monkeypatch: Any, capsys: Any, arguments: list, message: str) -> None:
     monkeypatch.setattr(sys, 'argv', [TOOL.name, *arguments])
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(TOOL), run_name='__main__')
-    assert message in capsys.readouterr().err
+    assert message in capsys.readouterr().err + str(caught.value)

@@ -1,7 +1,6 @@
 """Speed and memory of a model, or speed of data loading, on this machine."""
 
 import argparse
-import os
 import resource
 import sys
 import time
@@ -10,21 +9,7 @@ from functools import partial
 from itertools import chain, cycle, islice, repeat
 from typing import Any
 
-import numpy as np
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
-from mmengine.structures import InstanceData
-from mmengine.utils.dl_utils import set_multi_processing
-
-from mmdetr.apis import init_detector
-from mmdetr.checkpoint import CheckpointError
-from mmdetr.config.options import read_config
-from mmdetr.engine.data_sampling import seeded_dataloader_cfg
-from mmdetr.structures import DetDataSample
+from mmdetr.config.command_line import add_cfg_options, check_input_file, errors_in_one_line
 
 # Of a typical COCO image.
 HEIGHT, WIDTH, OBJECTS = 480, 640, 7
@@ -74,23 +59,36 @@ Without a checkpoint the weights are random, which changes no speed.
     parser.add_argument('--device', help='default: cuda where there is one, else cpu')
     parser.add_argument('--iters', type=int, default=50, help='timed batches (default: 50)')
     parser.add_argument('--warmup', type=int, default=5, help='batches before (default: 5)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change entries of the config',
-    )
+    add_cfg_options(parser)
     args = parser.parse_args()
-    if not os.path.isfile(args.config):
-        parser.error(f'config not found: {args.config}')
-    if args.checkpoint and '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
-        parser.error(f'checkpoint not found: {args.checkpoint}')
+    check_input_file('config', args.config)
+    check_input_file('checkpoint', args.checkpoint)
     if args.optimize and args.mode == 'training':
         parser.error('--optimize makes a model that can only infer; leave out --mode training')
     if args.iters < 1 or args.warmup < 0 or (args.batch_size or 1) < 1:
         parser.error('--iters and --batch-size must be at least 1, --warmup at least 0')
     return args
+
+
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from mmengine.utils.dl_utils import set_multi_processing
+
+from mmdetr.apis import init_detector
+from mmdetr.checkpoint import CheckpointError
+from mmdetr.config.options import read_config
+from mmdetr.engine.data_sampling import seeded_dataloader_cfg
+from mmdetr.structures import DetDataSample
+from mmdetr.utils.text import shorten
 
 
 def load_batches(cfg: Config, args: argparse.Namespace) -> tuple[list[dict], str]:
@@ -158,10 +156,8 @@ def generated_image() -> dict[str, Any]:
 def build_step(cfg: Config, args: argparse.Namespace) -> Callable[[dict], Any]:
     """What is timed: a test step or a training step of the model on one batch."""
     how = dict(dtype=args.dtype, compile=args.compile) if args.optimize else False
-    try:
+    with errors_in_one_line(CheckpointError, ValueError):
         model = init_detector(cfg, args.checkpoint, args.device, optimize=how)
-    except (CheckpointError, ValueError) as error:
-        sys.exit(f'error: {error}')
     if args.compile and not args.optimize:
         model.network = torch.compile(model.network)
     step: Callable[[dict], Any] = model.test_step
@@ -214,7 +210,7 @@ def model_report(cfg: Config, args: argparse.Namespace) -> str:
     batches, source = load_batches(cfg, args)
     seconds, images = measure(build_step(cfg, args), batches, args.iters, args.warmup, args.device)
     sizes = sorted({tuple(image.shape[1:]) for batch in batches for image in batch['inputs']})
-    shown = ', '.join(f'{h} x {w}' for h, w in sizes[:3]) + (' and others' if sizes[3:] else '')
+    shown = shorten((f'{h} x {w}' for h, w in sizes), limit=3)
     p50, p90, p99 = (1000 * value for value in np.percentile(seconds, (50, 90, 99)))
     on_gpu = args.device.startswith('cuda')
     where = (
@@ -263,14 +259,14 @@ def data_report(cfg: Config, args: argparse.Namespace) -> str:
     return '\n'.join(lines)
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = read_config(args.config, args.cfg_options)
+def main(args: argparse.Namespace) -> None:
+    cfg = read_config(
+        args.config,
+        args.cfg_options,
+        required=('model', 'train_dataloader', 'test_dataloader'),
+    )
     init_default_scope(cfg.get('default_scope', 'mmdetr'))
     args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    for name in ('train_dataloader', 'test_dataloader'):
-        if cfg.get(name) is None:
-            sys.exit(f'error: {args.config} has no {name}')
     set_multi_processing(**cfg.get('env_cfg', {}).get('mp_cfg', {}))  # as the runner does
     torch.manual_seed(SEED)
     np.random.seed(SEED)
@@ -278,4 +274,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    main(arguments)

@@ -4,22 +4,12 @@ import argparse
 import copy
 import json
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.config import Config
-from mmengine.registry import LOOPS
-from mmengine.runner import TestLoop
-from mmengine.structures import InstanceData
-from torchvision.ops import batched_nms
-
-from mmdetr.config.options import CfgOptions, read_config
-from mmdetr.engine import DetectionRunner
-from mmdetr.evaluation import CocoMetric
+from mmdetr.config.command_line import add_cfg_options, check_input_file, errors_in_one_line
 
 # {'layer': 1, 'nms': False, 'AP': 0.338, 'AP50': 0.529}
 Result = dict[str, Any]
@@ -52,28 +42,34 @@ scores. A model trained without auxiliary losses says nothing before its last la
         help='boxes of one class with a larger IoU are duplicates (default: 0.5, that of '
         "Detectron2's detectors; the paper speaks of default parameters and states no number)",
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=CfgOptions,
-        metavar='KEY=VALUE',
-        help='change entries of the config',
-    )
+    add_cfg_options(parser)
     args = parser.parse_args()
-    if not os.path.isfile(args.config):
-        parser.error(f'config not found: {args.config}')
-    if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
-        parser.error(f'checkpoint not found: {args.checkpoint}')
+    check_input_file('config', args.config)
+    check_input_file('checkpoint', args.checkpoint)
     if not 0 < args.nms_iou < 1:
         parser.error(f'--nms-iou must be between 0 and 1: {args.nms_iou}')
     return args
 
 
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import LOOPS
+from mmengine.runner import TestLoop
+from mmengine.structures import InstanceData
+from torchvision.ops import batched_nms
+
+from mmdetr.checkpoint import CheckpointError
+from mmdetr.config.options import read_config
+from mmdetr.engine import DetectionRunner
+from mmdetr.evaluation import CocoMetric
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """The config with the loop over decoder layers in place of its test loop."""
-    cfg = read_config(args.config, args.cfg_options)
-    if cfg.get('test_dataloader') is None:
-        sys.exit(f'error: {args.config} has no test_dataloader')
+    cfg = read_config(args.config, args.cfg_options, required=('model', 'test_dataloader'))
     cfg.work_dir = args.out_dir or f'work_dirs/{Path(args.config).stem}/decoder_layers'
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.test_cfg = dict(type='DecoderLayersLoop', nms_iou=args.nms_iou)
@@ -185,11 +181,11 @@ def plot(results: Sequence[Result], nms_iou: float, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     cfg = load_config(args)
-    results = DetectionRunner.from_cfg(cfg).test()['results']
+    with errors_in_one_line(CheckpointError):
+        results = DetectionRunner.from_cfg(cfg).test()['results']
     content = dict(
         config=args.config, checkpoint=args.checkpoint, nms_iou=args.nms_iou, results=results
     )
@@ -200,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    main(arguments)

@@ -5,16 +5,9 @@ Example:
 """
 
 import argparse
+import inspect
 
-import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
-from mmdetr.config.options import CfgOptions, read_config
-from mmdetr.registry import MODELS
+from mmdetr.config.command_line import add_cfg_options, check_input_file
 
 # Paper, table 1: G multiply-accumulates averaged over the first 100 images of val2017 and million
 # parameters, by depth and dilation of the backbone.
@@ -24,16 +17,6 @@ PAPER = {
     (101, False): (152, 60),
     (101, True): (253, 60),
 }
-COMPONENTS = (
-    'backbone',
-    'neck',
-    'bbox_head.query_embedding',
-    'bbox_head.positional_encoding',
-    'bbox_head.transformer.encoder',
-    'bbox_head.transformer.decoder',
-    'bbox_head.cls_branch',
-    'bbox_head.reg_branch',
-)
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,10 +32,24 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='input size in pixels (default: 800 1066, a 480 x 640 image of COCO)',
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=CfgOptions, help='config keys to override: key=value'
-    )
-    return parser.parse_args()
+    add_cfg_options(parser)
+    args = parser.parse_args()
+    check_input_file('config', args.config)
+    return args
+
+
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmdetr.config.options import read_config
+from mmdetr.registry import MODELS
 
 
 def build(cfg: Config) -> nn.Module:
@@ -60,6 +57,28 @@ def build(cfg: Config) -> nn.Module:
     init_default_scope(cfg.get('default_scope', 'mmdetr'))
     with torch.device('meta'):
         return MODELS.build(cfg.model).eval()
+
+
+def components(model: nn.Module) -> dict[str, nn.Module]:
+    """Parts of a model by name: what a config can swap, and what stands beside it.
+
+    A module is split into its children as long as there is a registered component inside of it.
+    """
+    registered = tuple(kind for kind in MODELS.module_dict.values() if inspect.isclass(kind))
+
+    def has_components(module: nn.Module) -> bool:
+        return any(isinstance(m, registered) for m in module.modules() if m is not module)
+
+    parts: dict[str, nn.Module] = {}
+    open_parts = [('', model)]
+    while open_parts:
+        name, module = open_parts.pop()
+        if has_components(module):
+            children = [(f'{name}.{child}'.strip('.'), m) for child, m in module.named_children()]
+            open_parts += reversed(children)
+        else:
+            parts[name] = module
+    return parts
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
@@ -88,14 +107,14 @@ def count_macs(model: nn.Module, shape: tuple[int, int]) -> dict[str, int]:
 def report(cfg: Config, shape: tuple[int, int]) -> str:
     """The table that the tool prints."""
     model = build(cfg)
-    modules = dict(model.named_modules())
-    names = [name for name in ('', *COMPONENTS) if name in modules]
-    parameters = {name: count_parameters(modules[name]) for name in names}
+    parts = {'': model, **components(model)}
+    parameters = {name: count_parameters(part) for name, part in parts.items()}
     # The counter's module tracker trips over parameters that want gradients under no_grad.
     macs = count_macs(model.requires_grad_(False), shape)
     rows = [('component', 'parameters', 'trainable', 'GMAC')]
-    for name in names:
-        total, trainable = parameters[name]
+    for name, (total, trainable) in parameters.items():
+        if not total and not macs.get(name):
+            continue
         gmac = f'{macs.get(name, 0) / 1e9:.2f}'
         rows.append((name or 'total', f'{total:,}', f'{trainable:,}', gmac))
     lines = [f'{name:32} {total:>14} {own:>14} {gmac:>10}' for name, total, own, gmac in rows]
@@ -110,11 +129,10 @@ def report(cfg: Config, shape: tuple[int, int]) -> str:
     return '\n'.join(lines)
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = read_config(args.config, args.cfg_options)
+def main(args: argparse.Namespace) -> None:
+    cfg = read_config(args.config, args.cfg_options, required=('model',))
     print(report(cfg, tuple(args.shape)))
 
 
 if __name__ == '__main__':
-    main()
+    main(arguments)

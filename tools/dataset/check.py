@@ -4,24 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-
-from mmdetr.config.options import CfgOptions, read_config
-from mmdetr.datasets import CocoDataset
-from mmdetr.datasets.check import (
-    Finding,
-    check_amount,
-    check_batch,
-    check_files,
-    check_images,
-    check_num_classes,
-    check_objects,
-    check_xyxy,
-    find_key,
-    leaf_datasets,
-)
-from mmdetr.registry import DATASETS
+from mmdetr.config.command_line import add_cfg_options, check_input_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,13 +30,35 @@ The exit status is 1 if there is an error: something that training or testing ca
     parser.add_argument(
         '--num-gpus', type=int, default=1, help='processes of the training (default: 1)'
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=CfgOptions, help='config keys to override: key=value'
-    )
+    add_cfg_options(parser)
     args = parser.parse_args()
     if args.decode != 'all' and not args.decode.isdigit():
         parser.error(f"--decode takes a number or 'all', not {args.decode!r}")
+    check_input_file('config', args.config)
     return args
+
+
+if __name__ == '__main__':  # --help and errors come before the imports that take seconds
+    arguments = parse_args()
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmdetr.config.options import read_config
+from mmdetr.datasets import CocoDataset
+from mmdetr.datasets.check import (
+    Finding,
+    check_amount,
+    check_batch,
+    check_files,
+    check_images,
+    check_num_classes,
+    check_objects,
+    check_xyxy,
+    find_key,
+    leaf_datasets,
+)
+from mmdetr.registry import DATASETS
 
 
 def check_config(cfg: Config, num_decoded: int | None, num_gpus: int) -> list[Finding]:
@@ -115,9 +120,8 @@ def check_same_classes(built: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = read_config(args.config, args.cfg_options)
+def main(args: argparse.Namespace) -> None:
+    cfg = read_config(args.config, args.cfg_options, required=('model',))
     init_default_scope(cfg.get('default_scope', 'mmdetr'))
     findings = check_config(cfg, None if args.decode == 'all' else int(args.decode), args.num_gpus)
     for level, text in findings:
@@ -128,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    main(arguments)

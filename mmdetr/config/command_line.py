@@ -1,0 +1,71 @@
+"""What the command line tools share: arguments, input files and errors of one line.
+
+Imports nothing slow, so that ``--help`` and wrong arguments are answered at once.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+class CfgOptions(argparse.Action):
+    """mmengine's DictAction for ``--cfg-options``, with an error for what is no ``key=value``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        from mmengine.config import DictAction
+
+        add = DictAction(self.option_strings, self.dest, nargs=self.nargs)
+        for value in values:
+            try:
+                add(parser, namespace, [value], option_string)
+            except (AssertionError, IndexError, RecursionError, ValueError):
+                parser.error(f'{option_string} takes key=value, brackets in pairs, not {value!r}')
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``; its value is what ``read_config`` takes."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='change entries of the config, as model.bbox_head.num_queries=50 or a="[1,2]"',
+    )
+
+
+def check_input_file(kind: str, path: str | None) -> None:
+    """Look whether a file can be read, unless it is a URL or None.
+
+    Args:
+        kind: What the file is, for the message.
+        path: What the command line says.
+
+    Raises:
+        SystemExit: The file is missing, a folder or not readable; the message names it.
+    """
+    if path is None or '://' in path:
+        return
+    try:
+        with open(path, 'rb'):
+            pass
+    except FileNotFoundError:
+        sys.exit(f'error: {kind} not found: {path}')
+    except OSError as error:
+        sys.exit(f'error: {kind} cannot be read: {path}: {error.strerror}')
+
+
+@contextlib.contextmanager
+def errors_in_one_line(*errors: type[Exception]) -> Iterator[None]:
+    """End the tool with the message of such an error instead of its traceback."""
+    try:
+        yield
+    except errors as error:
+        sys.exit(f'error: {" ".join(str(error).split())}')
