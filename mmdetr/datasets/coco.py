@@ -13,7 +13,7 @@ from mmdetr.utils.arguments import check_at_least
 from mmdetr.utils.text import shorten
 
 from .base import DetDataset
-from .coco_masks import PROBLEMS, segmentation_problem
+from .coco_masks import find_bad_segmentations
 from .transforms import UnreadableImageError
 
 # COCO states hundredths of a pixel, so a box at the border may pass it by that much.
@@ -263,25 +263,3 @@ def clean_bboxes(
         'outside': finite & ~empty & ~inside,
         'clipped': finite & ~empty & inside & moved,
     }
-
-
-def find_bad_segmentations(segmentations: list, image_sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """Find segmentations that cannot be drawn.
-
-    Args:
-        segmentations: M values as stated in the file.
-        image_sizes: [M, 2] width and height of each one's image.
-
-    Returns:
-        [M] bool masks by problem, see :func:`~.coco_masks.segmentation_problem`.
-    """
-    found = np.array(
-        [
-            segmentation_problem(segmentation, width, height)
-            for segmentation, (width, height) in zip(
-                segmentations, image_sizes.tolist(), strict=True
-            )
-        ],
-        dtype=object,
-    )
-    return {reason: found == reason for reason in PROBLEMS}

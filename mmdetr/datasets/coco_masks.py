@@ -45,6 +45,28 @@ def segmentation_problem(segmentation: Any, width: int, height: int) -> str | No
     return None if fits else OTHER_SIZE
 
 
+def find_bad_segmentations(segmentations: list, image_sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Find segmentations that cannot be drawn.
+
+    Args:
+        segmentations: M values as stated in the file.
+        image_sizes: [M, 2] width and height of each one's image.
+
+    Returns:
+        [M] bool masks by problem, see :func:`segmentation_problem`.
+    """
+    found = np.array(
+        [
+            segmentation_problem(segmentation, width, height)
+            for segmentation, (width, height) in zip(
+                segmentations, image_sizes.tolist(), strict=True
+            )
+        ],
+        dtype=object,
+    )
+    return {reason: found == reason for reason in PROBLEMS}
+
+
 def draw_mask(segmentation: list | dict, width: int, height: int) -> np.ndarray:
     """Draw a segmentation without problems.
 
