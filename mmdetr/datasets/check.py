@@ -85,8 +85,8 @@ def check_objects(
             Finding(
                 'warning',
                 f'{name}: {(counts > num_queries).sum()} images have more objects than the '
-                f'{num_queries} queries, up to {counts.max()}: what is beyond can be neither '
-                'learnt nor found. Raise model.bbox_head.num_queries',
+                f'{num_queries} queries, up to {counts.max()}: the rest is neither learnt nor '
+                "found. Raise the head's num_queries",
             )
         )
     return findings
@@ -129,7 +129,7 @@ def check_files(dataset: Any, name: str, sample: int | None) -> list[Finding]:
     Args:
         dataset: One of :func:`named_leaves`.
         name: How messages call it.
-        sample: Look for so many, evenly spread; None for all.
+        sample: Number of images to look for, evenly spread; None for all.
     """
     paths = [info['img_path'] for info in _infos(dataset, sample) if 'img_path' in info]
     missing = [path for path in paths if not fileio.exists(path)]
@@ -147,7 +147,7 @@ def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
     Args:
         dataset: One of :func:`named_leaves`.
         name: How messages call it.
-        sample: Decode so many, evenly spread; None for all. Missing files are left out.
+        sample: Number of images to decode, evenly spread; None for all. Missing files are left out.
     """
     infos = [info for info in _infos(dataset, sample) if 'img_path' in info]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -192,7 +192,7 @@ def _check_dirty_boxes(dataset: Any, name: str, num_kept: int) -> list[Finding]:
     text = f'{name}: of {total} boxes {parts}; all but the clipped ones are left out'
     leaving = by_reason.get('clipped', 0) + by_reason.get('outside', 0)
     if leaving > SUSPICIOUS_SHARE * total:
-        text += '. So many beyond their images: are they [x1, y1, x2, y2] instead of xywh?'
+        text += '. Many reach beyond their images: are they [x1, y1, x2, y2] instead of xywh?'
     return [Finding('warning', text)]
 
 

@@ -36,7 +36,7 @@ class FilterCfg(TypedDict, total=False):
 
 @DATASETS.register_module()
 class CocoDataset(DetDataset):
-    """Images and boxes of a COCO annotation file, and masks where asked for.
+    """Read images and boxes of a COCO annotation file, and masks where asked for.
 
     Classes come from the file, ordered by category id, unless ``metainfo=dict(classes=...)`` names
     them: then they take that order, and boxes of other classes are left out. Category ids may
@@ -55,15 +55,15 @@ class CocoDataset(DetDataset):
 
     Args:
         ann_file, metainfo, data_root, data_prefix, filter_cfg, indices, serialize_data, pipeline,
-            test_mode, lazy_init, max_refetch: Of mmengine's ``BaseDataset``; images lie in
+            test_mode, lazy_init, max_refetch: Of mmengine's ``BaseDataset``; images are in
             ``data_prefix=dict(img='train2017/')``.
         category_ids_as_labels: Use category ids as labels, as the authors' code does: a model of
             91 classes for COCO, whose ids end at 90. Ids without a category become classes
             named ``unused 0`` and so on.
         with_mask: Give each instance its ``mask``: polygons or RLE, as in the file. The pipeline's
             ``LoadAnnotations(with_mask=True)`` draws them.
-        max_unreadable: So many different images may be unreadable before training stops with an
-            error that names them. Each worker process of a data loader counts for itself.
+        max_unreadable: Number of unreadable images at which training still goes on; at the next
+            one it stops with an error that names them. Each worker process counts for itself.
 
     Raises:
         FileNotFoundError: The annotation file does not exist.

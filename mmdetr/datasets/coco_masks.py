@@ -20,7 +20,7 @@ PROBLEMS = MISSING, MALFORMED, OTHER_SIZE = (
 def segmentation_problem(segmentation: Any, width: int, height: int) -> str | None:
     """Say why :func:`draw_mask` cannot draw a segmentation.
 
-    pycocotools does not ask: of a malformed one it makes a mask of whatever lies in memory.
+    pycocotools does not check it: it turns a malformed RLE into a mask of uninitialised memory.
 
     Args:
         segmentation: Value of the key in the file, of any type.

@@ -50,7 +50,7 @@ def write_config(folder: Path) -> Path:
 
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: Any, capsys: Any) -> Any:
-    """Runs the tool on data in train/ and val/, returns its exit status and output."""
+    """Run the tool on data in train/ and val/; return its exit status and output."""
     write(tmp_path / 'train')
     write(tmp_path / 'val')
     config = write_config(tmp_path)
