@@ -1,4 +1,4 @@
-"""What the detection datasets share."""
+"""The common base of the detection datasets."""
 
 from typing import Any
 
@@ -11,7 +11,8 @@ class DetDataset(BaseDataset):
 
     Entries of the data list: ``img_id``, ``width``, ``height`` and ``instances``, a list of
     ``dict(bbox=[x1, y1, x2, y2], bbox_label=0..K-1, ignore_flag=0|1)`` in pixels of the original
-    image. ``metainfo`` holds ``classes`` and ``cat_ids``, both indexed by label.
+    image, each with a ``mask`` (COCO's polygons or RLE) where the set has masks. ``metainfo``
+    holds ``classes`` and ``cat_ids``, both indexed by label.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -21,5 +22,5 @@ class DetDataset(BaseDataset):
             super().__init__(*args, **kwargs)
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Labels of the objects in image ``idx``; mmengine's ``ClassBalancedDataset`` asks."""
+        """Return the labels in image ``idx``, for mmengine's ``ClassBalancedDataset``."""
         return [instance['bbox_label'] for instance in self.get_data_info(idx)['instances']]

@@ -1,23 +1,20 @@
-"""Looks for what makes a training fail or learn little, before it starts."""
+"""Look for what in the data makes a training fail or learn little, before it starts."""
 
-import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import mmengine.fileio as fileio
 import numpy as np
 
-from mmdetr.datasets.coco_json import read_coco_json
-from mmdetr.datasets.transforms import LoadImageFromFile
-from mmdetr.datasets.transforms.loading import UnreadableImageError
+from mmdetr.utils.text import shorten
 
-SHOWN = 5
-# What the authors answer users who train from scratch (facebookresearch/detr, issues 9, 22, 125).
-SCRATCH_IMAGES = 10_000
-SCRATCH_STEPS = 300_000
+from .coco_json import read_coco_json
+from .transforms import LoadImageFromFile, UnreadableImageError
+from .wrappers import leaf_datasets
+
 SUSPICIOUS_SHARE = 0.2
 
 
@@ -33,22 +30,26 @@ class Finding(NamedTuple):
     text: str
 
 
-def leaf_datasets(dataset: Any) -> list[Any]:
-    """The datasets inside of mmengine's wrappers that list images one by one."""
-    if hasattr(dataset, 'datasets'):
-        return [leaf for part in dataset.datasets for leaf in leaf_datasets(part)]
-    if hasattr(dataset, 'dataset'):
-        return leaf_datasets(dataset.dataset)
-    return [dataset] if hasattr(dataset, 'get_data_info') else []
+def named_leaves(dataset: Any, name: str) -> list[tuple[Any, str]]:
+    """Return the datasets inside of wrappers that list images, each with a name for messages.
+
+    Args:
+        dataset: A dataset or a wrapper.
+        name: How messages call the whole.
+    """
+    leaves = [leaf for leaf in leaf_datasets(dataset) if hasattr(leaf, 'get_data_info')]
+    if len(leaves) == 1:
+        return [(leaves[0], name)]
+    return [(leaf, f'{name}, dataset {i}') for i, leaf in enumerate(leaves)]
 
 
 def check_objects(
     dataset: Any, name: str, num_queries: int | None, required: bool = True
 ) -> list[Finding]:
-    """Dirty boxes, classes without instances, more objects than queries; reads no file.
+    """Find wrong labels, dirty boxes, empty classes, more objects than queries; reads no file.
 
     Args:
-        dataset: One of :func:`leaf_datasets`.
+        dataset: One of :func:`named_leaves`.
         name: How messages call it.
         num_queries: N of the model, if known.
         required: Whether it is an error that there are no objects at all.
@@ -63,25 +64,36 @@ def check_objects(
     findings = _describe(name, counts, required)
     findings += _check_dirty_boxes(dataset, name, sum(per_image))
     classes = dataset.metainfo.get('classes', ())
+    wrong = sorted(label for label in per_class if not 0 <= label < len(classes))
+    if classes and wrong:
+        findings.append(
+            Finding(
+                'error',
+                f'{name}: labels {shorten(wrong)} are none of its {len(classes)} classes: a '
+                'dataset gives bbox_label 0 to the number of classes less one',
+            )
+        )
     without = [each for label, each in enumerate(classes) if not per_class[label]]
     if without and counts.any():
         findings.append(
-            Finding('warning', f'{name}: no instances of {len(without)} classes: {_some(without)}')
+            Finding(
+                'warning', f'{name}: no instances of {len(without)} classes: {shorten(without)}'
+            )
         )
     if num_queries is not None and (counts > num_queries).any():
         findings.append(
             Finding(
                 'warning',
                 f'{name}: {(counts > num_queries).sum()} images have more objects than the '
-                f'{num_queries} queries, up to {counts.max()}: what is beyond can be neither '
-                'learnt nor found. Raise model.bbox_head.num_queries',
+                f'{num_queries} queries, up to {counts.max()}: the rest is neither learnt nor '
+                "found. Raise the head's num_queries",
             )
         )
     return findings
 
 
 def check_xyxy(dataset: Any, name: str) -> list[Finding]:
-    """Whether the file of a CocoDataset has corners where COCO has left, top, width, height."""
+    """Find corners in the file of a CocoDataset where COCO has left, top, width, height."""
     coco = read_coco_json(dataset.ann_file, need_annotations=False)
     if not len(coco.bboxes_xywh):
         return []
@@ -98,7 +110,7 @@ def check_xyxy(dataset: Any, name: str) -> list[Finding]:
 
 
 def looks_like_xyxy(bboxes: np.ndarray, image_sizes: np.ndarray) -> bool:
-    """Whether boxes read as xywh leave their images, and read as xyxy are all right.
+    """Say whether boxes read as xywh leave their images, and read as xyxy are all right.
 
     Args:
         bboxes: [M, 4] as stated in the file, pixels.
@@ -112,12 +124,12 @@ def looks_like_xyxy(bboxes: np.ndarray, image_sizes: np.ndarray) -> bool:
 
 
 def check_files(dataset: Any, name: str, sample: int | None) -> list[Finding]:
-    """Missing image files.
+    """Find missing image files.
 
     Args:
-        dataset: One of :func:`leaf_datasets`.
+        dataset: One of :func:`named_leaves`.
         name: How messages call it.
-        sample: Look for so many, evenly spread; None for all.
+        sample: Number of images to look for, evenly spread; None for all.
     """
     paths = [info['img_path'] for info in _infos(dataset, sample) if 'img_path' in info]
     missing = [path for path in paths if not fileio.exists(path)]
@@ -126,16 +138,16 @@ def check_files(dataset: Any, name: str, sample: int | None) -> list[Finding]:
     text = f'{name}: {len(missing)} of {len(paths)} image files looked for are missing: '
     hint = '. Check data_root and data_prefix'
     everything = len(missing) == len(paths)
-    return [Finding(_level(dataset, len(missing), everything), text + _some(missing) + hint)]
+    return [Finding(_level(dataset, len(missing), everything), text + shorten(missing) + hint)]
 
 
 def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
-    """Images that cannot be decoded, or whose size is not that of the annotation file.
+    """Find images that cannot be decoded, or of another size than the annotation file says.
 
     Args:
-        dataset: One of :func:`leaf_datasets`.
+        dataset: One of :func:`named_leaves`.
         name: How messages call it.
-        sample: Decode so many, evenly spread; None for all. Missing files are left out.
+        sample: Number of images to decode, evenly spread; None for all. Missing files are left out.
     """
     infos = [info for info in _infos(dataset, sample) if 'img_path' in info]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -144,76 +156,11 @@ def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
         return []
     everything = len(problems) == len(infos)
     text = f'{name}: {len(problems)} of {len(infos)} images decoded cannot be used: '
-    return [Finding(_level(dataset, len(problems), everything), text + _some(problems, '; '))]
-
-
-def check_num_classes(model: Mapping, classes: Sequence[str], name: str) -> list[Finding]:
-    """Every ``num_classes`` in a model's config against the classes of a dataset."""
     return [
         Finding(
-            'error',
-            f'{key} is {value}, but {name} has {len(classes)} classes ({_some(classes)}): '
-            f'set {key}={len(classes)}',
-        )
-        for key, value in find_key(model, 'num_classes', 'model')
-        if value != len(classes)
-    ]
-
-
-def check_batch(cfg: Mapping, world_size: int) -> list[Finding]:
-    """Images per optimiser step and learning rate, beside what the config is made for."""
-    batch = cfg['train_dataloader']['batch_size']
-    accumulated = cfg['optim_wrapper'].get('accumulative_counts', 1)
-    effective = batch * world_size * accumulated
-    lr = cfg['optim_wrapper']['optimizer']['lr']
-    text = (
-        f'batch: {batch} images x {world_size} processes x {accumulated} accumulated = {effective} '
-        f'per optimiser step, learning rate {lr:g}'
-    )
-    auto_scale_lr = cfg.get('auto_scale_lr') or {}
-    base = auto_scale_lr.get('base_batch_size')
-    if base is None:
-        return [Finding('info', text)]
-    scaled = lr * effective / base
-    if auto_scale_lr.get('enable'):
-        return [Finding('info', f'{text}, scaled to {scaled:g} (it is for {base} images)')]
-    text += f', which is for {base} images; --auto-scale-lr would make it {scaled:g}'
-    far = not 0.5 < effective / base < 2
-    return [Finding('warning' if far else 'info', text)]
-
-
-def check_amount(cfg: Mapping, num_images: int, world_size: int) -> list[Finding]:
-    """Images and steps against what DETR needs without published weights."""
-    if cfg.get('load_from') or cfg.get('resume'):
-        return []
-    train = cfg['train_cfg']
-    steps = train.get('max_iters') or train['max_epochs'] * math.ceil(
-        num_images / (cfg['train_dataloader']['batch_size'] * world_size)
-    )
-    steps //= cfg['optim_wrapper'].get('accumulative_counts', 1)
-    if num_images >= SCRATCH_IMAGES and steps >= SCRATCH_STEPS:
-        return []
-    return [
-        Finding(
-            'warning',
-            f'training from scratch on {num_images} images for {steps} steps: DETR needs about '
-            f'{SCRATCH_IMAGES} images and {SCRATCH_STEPS} steps for that. Set load_from to '
-            'published weights, as configs/detr_r50_1xb4-30e_custom.py does',
+            _level(dataset, len(problems), everything), text + shorten(problems, separator='; ')
         )
     ]
-
-
-def find_key(cfg: Any, wanted: str, path: str = '') -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values of a key at any depth of a config."""
-    if isinstance(cfg, Mapping):
-        for key, value in cfg.items():
-            if key == wanted:
-                yield f'{path}.{key}', value
-            else:
-                yield from find_key(value, wanted, f'{path}.{key}')
-    elif isinstance(cfg, list | tuple):
-        for index, value in enumerate(cfg):
-            yield from find_key(value, wanted, f'{path}.{index}')
 
 
 def _infos(dataset: Any, sample: int | None = None) -> Iterator[dict]:
@@ -245,7 +192,7 @@ def _check_dirty_boxes(dataset: Any, name: str, num_kept: int) -> list[Finding]:
     text = f'{name}: of {total} boxes {parts}; all but the clipped ones are left out'
     leaving = by_reason.get('clipped', 0) + by_reason.get('outside', 0)
     if leaving > SUSPICIOUS_SHARE * total:
-        text += '. So many beyond their images: are they [x1, y1, x2, y2] instead of xywh?'
+        text += '. Many reach beyond their images: are they [x1, y1, x2, y2] instead of xywh?'
     return [Finding('warning', text)]
 
 
@@ -260,12 +207,7 @@ def _decode_problem(info: dict) -> str | None:
 
 
 def _level(dataset: Any, num_bad: int, everything: bool) -> str:
-    """Testing stops at the first bad image, training takes others up to a limit."""
+    """Rate bad images: testing stops at the first, training takes others up to a limit."""
     if dataset.test_mode or everything or num_bad > getattr(dataset, 'max_unreadable', num_bad):
         return 'error'
     return 'warning'
-
-
-def _some(items: Sequence, separator: str = ', ') -> str:
-    more = f'{separator}and {len(items) - SHOWN} more' if len(items) > SHOWN else ''
-    return separator.join(map(str, items[:SHOWN])) + more

@@ -10,8 +10,10 @@ from mmengine.logging import print_log
 from mmdetr.datasets.coco_json import CocoJson, read_coco_json
 from mmdetr.registry import DATASETS
 from mmdetr.utils.arguments import check_at_least
+from mmdetr.utils.text import shorten
 
 from .base import DetDataset
+from .coco_masks import find_bad_segmentations
 from .transforms import UnreadableImageError
 
 # COCO states hundredths of a pixel, so a box at the border may pass it by that much.
@@ -34,14 +36,15 @@ class FilterCfg(TypedDict, total=False):
 
 @DATASETS.register_module()
 class CocoDataset(DetDataset):
-    """Images and boxes of a COCO annotation file.
+    """Read images and boxes of a COCO annotation file, and masks where asked for.
 
     Classes come from the file, ordered by category id, unless ``metainfo=dict(classes=...)`` names
     them: then they take that order, and boxes of other classes are left out. Category ids may
     have gaps; label i stands for ``metainfo['cat_ids'][i]``.
 
     Boxes are clipped to their image. Those of zero size, outside the image or with a non-finite
-    coordinate are dropped. One warning counts both; ``dirty_boxes`` holds the image ids.
+    coordinate are dropped; with masks also those whose segmentation is missing or cannot be drawn.
+    One warning counts them; ``dirty_boxes`` holds the image ids.
 
     Crowd boxes get ``ignore_flag=1``. Images without objects stay, unless
     ``filter_cfg=dict(filter_empty_gt=True)``; ``filter_cfg=dict(min_size=32)`` drops images with
@@ -52,13 +55,15 @@ class CocoDataset(DetDataset):
 
     Args:
         ann_file, metainfo, data_root, data_prefix, filter_cfg, indices, serialize_data, pipeline,
-            test_mode, lazy_init, max_refetch: Of mmengine's ``BaseDataset``; images lie in
+            test_mode, lazy_init, max_refetch: Of mmengine's ``BaseDataset``; images are in
             ``data_prefix=dict(img='train2017/')``.
         category_ids_as_labels: Use category ids as labels, as the authors' code does: a model of
             91 classes for COCO, whose ids end at 90. Ids without a category become classes
             named ``unused 0`` and so on.
-        max_unreadable: So many different images may be unreadable before training stops with an
-            error that names them. Each worker process of a data loader counts for itself.
+        with_mask: Give each instance its ``mask``: polygons or RLE, as in the file. The pipeline's
+            ``LoadAnnotations(with_mask=True)`` draws them.
+        max_unreadable: Number of unreadable images at which training still goes on; at the next
+            one it stops with an error that names them. Each worker process counts for itself.
 
     Raises:
         FileNotFoundError: The annotation file does not exist.
@@ -74,11 +79,13 @@ class CocoDataset(DetDataset):
         *,
         filter_cfg: FilterCfg | None = None,
         category_ids_as_labels: bool = False,
+        with_mask: bool = False,
         max_unreadable: int = 10,
         **kwargs: Any,
     ) -> None:
         check_at_least(0, 'CocoDataset', max_unreadable=max_unreadable)
         self.category_ids_as_labels = category_ids_as_labels
+        self.with_mask = with_mask
         self.max_unreadable = max_unreadable
         self.dirty_boxes: dict[str, list] = {}
         """Image ids of dropped and clipped boxes by reason, one entry per box."""
@@ -91,7 +98,11 @@ class CocoDataset(DetDataset):
             raise ValueError('CocoDataset needs ann_file, the path of a COCO annotation file')
         if 'img' not in self.data_prefix:
             raise ValueError(f"data_prefix of CocoDataset needs 'img', got {self.data_prefix}")
-        coco = read_coco_json(self.ann_file, need_annotations=not self.test_mode)
+        coco = read_coco_json(
+            self.ann_file,
+            need_annotations=not self.test_mode,
+            with_segmentations=self.with_mask,
+        )
         self._choose_classes(coco.categories)
         data_list = [
             dict(
@@ -128,7 +139,7 @@ class CocoDataset(DetDataset):
         return kept
 
     def prepare_data(self, idx: int) -> Any:
-        """Runs the pipeline; None in training where the image cannot be read."""
+        """Run the pipeline; return None in training where the image cannot be read."""
         try:
             return super().prepare_data(idx)
         except UnreadableImageError as error:
@@ -166,38 +177,45 @@ class CocoDataset(DetDataset):
         cat_ids = np.array(self._metainfo['cat_ids'])
         chosen = np.isin(coco.category_ids, cat_ids).nonzero()[0]
         image_indices = coco.image_indices[chosen]
-        sizes = np.array([(info['width'], info['height']) for info in data_list])
-        bboxes, problems = clean_bboxes(coco.bboxes_xywh[chosen], sizes[image_indices])
+        sizes = np.array([(info['width'], info['height']) for info in data_list])[image_indices]
+        bboxes, problems = clean_bboxes(coco.bboxes_xywh[chosen], sizes)
+        dropped = problems['non-finite'] | problems['zero size'] | problems['outside']
+        segmentations: list = []
+        if coco.segmentations is not None:
+            segmentations = [coco.segmentations[row] for row in chosen.tolist()]
+            for reason, where in find_bad_segmentations(segmentations, sizes).items():
+                problems[reason] = where & ~dropped
+                dropped |= where
 
         self.dirty_boxes = {
             reason: [data_list[index]['img_id'] for index in image_indices[where]]
             for reason, where in problems.items()
             if where.any()
         }
-        kept = ~(problems['non-finite'] | problems['zero size'] | problems['outside'])
         label_of = {cat_id: label for label, cat_id in enumerate(cat_ids.tolist())}
+        kept = ~dropped
         columns = zip(
+            kept.nonzero()[0].tolist(),
             image_indices[kept].tolist(),
             bboxes[kept].tolist(),
             coco.category_ids[chosen][kept].tolist(),
             coco.iscrowd[chosen][kept].tolist(),
             strict=True,
         )
-        for index, bbox, cat_id, iscrowd in columns:
-            data_list[index]['instances'].append(
-                dict(bbox=bbox, bbox_label=label_of[cat_id], ignore_flag=int(iscrowd))
-            )
+        for row, index, bbox, cat_id, iscrowd in columns:
+            instance = dict(bbox=bbox, bbox_label=label_of[cat_id], ignore_flag=int(iscrowd))
+            if segmentations:
+                instance['mask'] = segmentations[row]
+            data_list[index]['instances'].append(instance)
 
     def _warn_of_dirty_boxes(self) -> None:
         if not self.dirty_boxes:
             return
         parts = []
         for reason, image_ids in self.dirty_boxes.items():
-            different = list(dict.fromkeys(image_ids))
-            shown = ', '.join(map(str, different[:IDS_SHOWN]))
-            more = f' and {len(different) - IDS_SHOWN} more' if len(different) > IDS_SHOWN else ''
             done = 'clipped' if reason == 'clipped' else f'dropped ({reason})'
-            parts.append(f'{len(image_ids)} {done} in image ids {shown}{more}')
+            shown = shorten(dict.fromkeys(image_ids), limit=IDS_SHOWN)
+            parts.append(f'{len(image_ids)} {done} in image ids {shown}')
         print_log(f'{self.ann_file}: boxes {"; ".join(parts)}', 'current', logging.WARNING)
 
     def _note_unreadable(self, path: str, message: str) -> None:
@@ -216,7 +234,7 @@ class CocoDataset(DetDataset):
 def clean_bboxes(
     bboxes_xywh: np.ndarray, image_sizes: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Clips boxes to their images and finds those without use.
+    """Clip boxes to their images and find those without use.
 
     Args:
         bboxes_xywh: [M, 4] left, top, width, height in pixels.

@@ -1,10 +1,11 @@
-"""Reads COCO detection JSON and refuses what would otherwise train or score on wrong data."""
+"""Read COCO detection JSON and refuse what would otherwise train or score on wrong data."""
 
 import json
 import math
 import reprlib
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ class CocoJson(NamedTuple):
         bboxes_xywh: [M, 4] float64, left, top, width, height in pixels, as stated.
         areas: [M] float64 in pixels, as stated; width x height where not.
         iscrowd: [M] bool.
+        segmentations: M polygon lists or RLE dicts as stated and unchecked, None where an
+            annotation has none; None as a whole where nobody asked for them.
     """
 
     images: list[dict]
@@ -37,22 +40,29 @@ class CocoJson(NamedTuple):
     bboxes_xywh: np.ndarray
     areas: np.ndarray
     iscrowd: np.ndarray
+    segmentations: list | None = None
 
 
-def read_coco_json(path: str, need_annotations: bool = True, need_files: bool = True) -> CocoJson:
-    """Reads and checks a COCO annotation file.
+def read_coco_json(
+    path: str,
+    need_annotations: bool = True,
+    need_files: bool = True,
+    with_segmentations: bool = False,
+) -> CocoJson:
+    """Read and check a COCO annotation file.
 
     Args:
         path: Local path or address of the JSON file.
         need_annotations: Whether a file without ``annotations`` (as for test-dev) is an error.
         need_files: Whether names and sizes of the images are read; scoring does without.
+        with_segmentations: Whether polygons and RLEs are kept; they are most of the file.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is no JSON, lacks a key, repeats a key or an id, refers to an unknown
             one, or holds a value of the wrong type. The message names the file and the id.
     """
-    content = _load(path)
+    content = _load(path, with_segmentations)
     images = _read_images(_Table(path, 'images', content), need_files)
     categories = _read_categories(_Table(path, 'categories', content))
     if not need_annotations:
@@ -74,12 +84,16 @@ def read_coco_json(path: str, need_annotations: bool = True, need_files: bool = 
         bboxes_xywh=bboxes_xywh,
         areas=_read_areas(table, bboxes_xywh),
         iscrowd=_read_crowd_flags(table),
+        segmentations=(
+            [record.get('segmentation') for record in table.records] if with_segmentations else None
+        ),
     )
 
 
-def _load(path: str) -> dict:
+def _load(path: str, with_segmentations: bool) -> dict:
+    hook = partial(_record, with_segmentations=with_segmentations)
     try:
-        content = json.loads(fileio.get(path), object_pairs_hook=_record)
+        content = json.loads(fileio.get(path), object_pairs_hook=hook)
     except FileNotFoundError:
         raise FileNotFoundError(
             f'annotation file {path} does not exist; check data_root and ann_file'
@@ -96,13 +110,14 @@ def _load(path: str) -> dict:
     return content
 
 
-def _record(pairs: list[tuple[str, Any]]) -> dict:
+def _record(pairs: list[tuple[str, Any]], with_segmentations: bool) -> dict:
     record = dict(pairs)
     if len(record) < len(pairs):
         key, times = Counter(key for key, _ in pairs).most_common(1)[0]
         raise ValueError(f'an object has the key {_short(key)} {times} times')
-    # Polygons are most of COCO's files; dropped while parsing they never fill the memory.
-    record.pop('segmentation', None)
+    if not with_segmentations:
+        # Polygons are most of COCO's files; dropped while parsing they never fill the memory.
+        record.pop('segmentation', None)
     return record
 
 
@@ -123,7 +138,7 @@ class _Table:
         return ValueError(f'{self.path}: {self.name}, {which}: {problem}')
 
     def column(self, key: str, *types: type) -> list:
-        """The values of a key that every record must have; bool does not count as int."""
+        """Return the values of a key that every record must have; bool does not count as int."""
         try:
             values = [record[key] for record in self.records]
         except (KeyError, TypeError):
@@ -222,7 +237,7 @@ def _read_areas(table: _Table, bboxes_xywh: np.ndarray) -> np.ndarray:
 
 
 def _to_float64(numbers: Iterable[int | float]) -> np.ndarray:
-    """[M] values; whole numbers too large become infinite."""
+    """Return [M] values; whole numbers too large become infinite."""
     numbers = list(numbers)
     try:
         return np.array(numbers, dtype=np.float64)
@@ -246,6 +261,6 @@ def _read_crowd_flags(table: _Table) -> np.ndarray:
 
 
 def _short(value: Any) -> str:
-    """A value for a message, which must not carry half of the file."""
+    """Format a value for a message, which must not carry half of the file."""
     text = reprlib.repr(value)
     return text if len(text) <= SHOWN else f'{text[: SHOWN - 3]}...'

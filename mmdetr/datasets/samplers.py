@@ -4,27 +4,18 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from mmcv.transforms import RandomFlip
 from mmengine.dataset import DefaultSampler
 from mmengine.logging import print_log
 from torch.utils.data import Sampler
 
 from mmdetr.registry import DATA_SAMPLERS
 
-from .transforms import LoadAnnotations, LoadImageFromFile, PackDetInputs, Resize
-
-Size = tuple[int, int]
-# The loader refuses a file of another size than the stated one.
-_KEEP_SIZE = (LoadImageFromFile, LoadAnnotations, RandomFlip, PackDetInputs)
-
-
-class UnknownSizeError(ValueError):
-    """The size of the network's input cannot be told without loading the image; says why."""
+from .image_sizes import Size, UnknownSizeError, input_sizes
 
 
 @DATA_SAMPLERS.register_module()
 class SameSizeBatchSampler(Sampler[list[int]]):
-    """Batches of images that all have one size as the network's input, for evaluation.
+    """Batch images that all have one size as the network's input, for evaluation.
 
     DETR's predictions change with padding, those of its DC5 form most: without it the AP does not
     depend on the batch size. Every image comes once, on one rank, and its batch is the same
@@ -58,7 +49,7 @@ class SameSizeBatchSampler(Sampler[list[int]]):
 
 
 def same_size_batches(dataset: Any, batch_size: int) -> list[list[int]]:
-    """All indices of a dataset, each in one batch, batches by their first image."""
+    """Put each index of a dataset into one batch; order batches by their first image."""
     sizes: list = [None] * len(dataset)
     if batch_size > 1:
         try:
@@ -82,7 +73,7 @@ def same_size_batches(dataset: Any, batch_size: int) -> list[list[int]]:
 
 
 def share_of_rank(batches: list[list[int]], rank: int, world_size: int) -> list[list[int]]:
-    """The batches of one rank: each goes to the rank that has the fewest images so far."""
+    """Return the batches of one rank; each goes to the rank with the fewest images so far."""
     num_images = [0] * world_size
     share = []
     for batch in batches:
@@ -91,43 +82,3 @@ def share_of_rank(batches: list[list[int]], rank: int, world_size: int) -> list[
         if chosen == rank:
             share.append(batch)
     return share
-
-
-def input_sizes(dataset: Any) -> list[Size]:
-    """(w, h) in pixels that each image has at the end of a dataset's pipeline.
-
-    Raises:
-        UnknownSizeError: The dataset does not state sizes, or a step may change them in ways of
-            its own.
-    """
-    parts = getattr(dataset, 'datasets', None)
-    if parts is not None:  # ConcatDataset
-        return [size for part in parts for size in input_sizes(part)]
-    name = type(dataset).__name__
-    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
-    if steps is None or not hasattr(dataset, 'get_data_info'):
-        raise UnknownSizeError(f'{name} has no pipeline to tell their sizes from')
-    by_stated_size: dict[Size, Size] = {}
-    sizes = []
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        try:
-            stated = info['width'], info['height']
-        except KeyError as error:
-            raise UnknownSizeError(f'{name} does not state the {error} of image {index}') from None
-        if stated not in by_stated_size:
-            by_stated_size[stated] = _size_after(steps, stated)
-        sizes.append(by_stated_size[stated])
-    return sizes
-
-
-def _size_after(steps: list, size: Size) -> Size:
-    for step in steps:
-        if isinstance(step, Resize):
-            size = step.output_size(size)
-        elif not isinstance(step, _KEEP_SIZE):
-            raise UnknownSizeError(
-                f'the step {type(step).__module__.partition(".")[0]}.{type(step).__name__} of the '
-                'pipeline may change their sizes'
-            )
-    return size

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from mmdetr.registry import DATASETS
+from mmdetr.structures.bboxes import Bbox, common_area
 from mmdetr.utils.arguments import check_at_least
 
 from .base import DetDataset
@@ -30,8 +31,6 @@ MIN_CONTRAST = 100  # of 255, in at least one colour channel
 PLACING_TRIES = 50
 SMALLEST_IMAGE = 8  # pixels; the shapes of a smaller one are no shapes
 
-Bbox = tuple[float, float, float, float]
-
 
 class Shape(NamedTuple):
     """One object of a scene.
@@ -51,7 +50,7 @@ class Shape(NamedTuple):
 
 @DATASETS.register_module()
 class ShapesDataset(DetDataset):
-    """Detection data that is drawn when asked for; nothing is downloaded or stored.
+    """Draw detection data when asked for; nothing is downloaded or stored.
 
     Image i depends on (``seed``, i) alone, whichever process draws it. Pipelines start without a
     loading step: ``img`` uint8 [h, w, 3] BGR, ``img_shape`` and ``ori_shape`` are there already.
@@ -106,43 +105,15 @@ class ShapesDataset(DetDataset):
         return data_list
 
     def prepare_data(self, idx: int) -> Any:
-        """Draws image ``idx`` and runs the pipeline on it."""
+        """Draw image ``idx`` and run the pipeline on it."""
         results = self.get_data_info(idx)
         background, shapes, rng = self._scene(results['img_id'])
         results['img'] = draw(self.image_size, background, shapes, rng)
         results['img_shape'] = results['ori_shape'] = self.image_size
         return self.pipeline(results)
 
-    def coco_annotations(self) -> dict:
-        """The ground truth as the content of a COCO annotation file."""
-        images: list[dict] = []
-        annotations: list[dict] = []
-        for idx in range(len(self)):
-            info = self.get_data_info(idx)
-            name = f'{info["img_id"]:06d}.png'
-            images.append(
-                dict(id=info['img_id'], file_name=name, width=info['width'], height=info['height'])
-            )
-            for instance in info['instances']:
-                x1, y1, x2, y2 = instance['bbox']
-                annotations.append(
-                    dict(
-                        id=len(annotations) + 1,
-                        image_id=info['img_id'],
-                        category_id=self._metainfo['cat_ids'][instance['bbox_label']],
-                        bbox=[x1, y1, x2 - x1, y2 - y1],
-                        area=(x2 - x1) * (y2 - y1),
-                        iscrowd=0,
-                    )
-                )
-        categories = [
-            dict(id=cat_id, name=name)
-            for cat_id, name in zip(self._metainfo['cat_ids'], CLASSES, strict=True)
-        ]
-        return dict(images=images, annotations=annotations, categories=categories)
-
     def _scene(self, img_id: int) -> tuple[np.ndarray, list[Shape], np.random.Generator]:
-        """Background, objects, and the generator from which drawing goes on."""
+        """Return background, objects, and the generator from which drawing goes on."""
         rng = np.random.default_rng((self.seed, img_id))
         scene = random_scene(self.image_size, self.min_objects, self.max_objects, rng)
         return *scene, rng
@@ -151,7 +122,7 @@ class ShapesDataset(DetDataset):
 def random_scene(
     image_size: tuple[int, int], min_objects: int, max_objects: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[Shape]]:
-    """Background colour [3] and objects, the hindmost first."""
+    """Draw at random a background colour [3] and objects, the hindmost first."""
     background = rng.uniform(40, 215, 3)
     shapes: list[Shape] = []
     for _ in range(rng.integers(min_objects, max_objects + 1)):
@@ -170,7 +141,7 @@ def draw(
     shapes: list[Shape],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Paints shapes over a mottled background and adds grain: uint8 [h, w, 3] BGR."""
+    """Paint shapes over a mottled background and add grain: uint8 [h, w, 3] BGR."""
     height, width = image_size
     mottle = background + rng.uniform(-35, 35, (5, 5, 3))
     img = np.asarray(
@@ -186,7 +157,7 @@ def draw(
 def _random_outline(
     image_size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[int, Bbox, list[tuple[float, float]]]:
-    """Label, box and corners of a random shape that lies wholly inside the image."""
+    """Draw at random label, box and corners of a shape that lies wholly inside the image."""
     height, width = image_size
     # Plain floats: arrays of four numbers would take most of the time of a whole image.
     kind, size, stretch, tilt, across, down = rng.random(6).tolist()
@@ -219,15 +190,13 @@ def _contrasting_colour(background: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def overlap(first: Bbox, second: Bbox) -> float:
-    """Common area of two boxes as a part of the smaller box."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
+    """Return the common area of two boxes as a part of the smaller box."""
     smaller = min((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (first, second))
-    return max(0.0, width) * max(0.0, height) / smaller
+    return common_area(first, second) / smaller
 
 
 def _paint(img: np.ndarray, shape: Shape) -> None:
-    """Blends one shape into float32 [h, w, 3]; edges cover their pixels in part."""
+    """Blend one shape into float32 [h, w, 3]; edges cover their pixels in part."""
     x1, y1, x2, y2 = shape.bbox_xyxy
     columns = slice(math.floor(x1), math.ceil(x2))
     rows = slice(math.floor(y1), math.ceil(y2))

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of boxes, by pycocotools or its C++ replacement.
+"""Compute COCO's precision and recall of boxes, by pycocotools or its C++ replacement.
 
 Legend: T IoU thresholds (0.50:0.05:0.95), R recall thresholds (0:0.01:1), K classes, A areas
 (all, small, medium, large), M limits on the detections of one image and class.
@@ -38,15 +38,15 @@ class BoxScores:
     max_dets: tuple[int, ...]
 
     def summary(self) -> dict[str, float]:
-        """The twelve numbers of a COCO evaluation by name, unrounded; -1 without ground truth."""
+        """Return the twelve numbers of COCO by name, unrounded; -1 without ground truth."""
         return {row.name: row.value for row in self._rows()}
 
     def table(self) -> str:
-        """The twelve numbers in the layout that pycocotools prints."""
+        """Format the twelve numbers as pycocotools prints them."""
         return '\n'.join(row.line() for row in self._rows())
 
     def class_average_precision(self, k: int) -> dict[str, float]:
-        """AP numbers of class k by name, nan where the class has no ground truth."""
+        """Return AP numbers of class k by name, nan where the class has no ground truth."""
         values = {
             'bbox_mAP': self._average_precision(classes=k),
             'bbox_mAP_50': self._average_precision(IOU_50, classes=k),
@@ -58,7 +58,7 @@ class BoxScores:
         return {name: float('nan') if value == -1 else value for name, value in values.items()}
 
     def class_table(self, names: Sequence[str]) -> str:
-        """A line of AP numbers for each of the K classes."""
+        """Format a line of AP numbers for each of the K classes."""
         rows = [self.class_average_precision(k) for k in range(len(names))]
         width = max(len('class'), *map(len, names))
         heads = [name.removeprefix('bbox_m').replace('_', '') for name in rows[0]]
@@ -118,7 +118,7 @@ def _mean_of_known(values: np.ndarray) -> float:
 
 @contextlib.contextmanager
 def paused_garbage_collection() -> Iterator[None]:
-    """Keeps the cycle collector from walking a million small dicts, none of them in a cycle."""
+    """Keep the cycle collector from walking a million small dicts, none of them in a cycle."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -129,7 +129,7 @@ def paused_garbage_collection() -> Iterator[None]:
 
 
 def resolve_backend(backend: str) -> str:
-    """Turns ``'auto'`` into ``'faster_coco_eval'`` where that is installed, else pycocotools.
+    """Turn ``'auto'`` into ``'faster_coco_eval'`` where that is installed, else pycocotools.
 
     Raises:
         ValueError: Unknown name.
@@ -162,7 +162,7 @@ def score_boxes(
     max_dets: tuple[int, ...],
     backend: str = 'auto',
 ) -> BoxScores:
-    """Matches detections with ground truth and accumulates precision and recall.
+    """Match detections with ground truth and accumulate precision and recall.
 
     Args:
         ground_truth: COCO annotations: image_id in 1..num_images, category_id in 1..num_classes,

@@ -1,4 +1,4 @@
-"""What scoring needs from a COCO annotation file, checked while it is read."""
+"""Read from a COCO annotation file what scoring needs."""
 
 import logging
 from collections.abc import Hashable, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmdetr.datasets.coco_json import CocoJson, read_coco_json
+from mmdetr.utils.text import shorten
 
 LARGEST_AREA = 1e10  # of the COCO evaluation's ranges
 IDS_SHOWN = 10
@@ -34,7 +35,7 @@ class ScoredObject(NamedTuple):
     def from_instance(
         cls, img_id: Hashable, instance: dict[str, Any], cat_ids: Sequence[int]
     ) -> 'ScoredObject':
-        """From dict(bbox=[x1, y1, x2, y2], bbox_label, ignore_flag), as datasets list them."""
+        """Take dict(bbox=[x1, y1, x2, y2], bbox_label, ignore_flag), as datasets list them."""
         x1, y1, x2, y2 = map(float, instance['bbox'])
         width, height = x2 - x1, y2 - y1
         return cls(
@@ -58,7 +59,7 @@ class CocoAnnotations:
     def match_categories(
         self, names: Sequence[str] | None, cat_ids: Sequence[int] | None
     ) -> tuple[list[str], list[int]]:
-        """Name and category id of each label, the dataset's against the file's.
+        """Match the dataset's classes with the file's: name and category id of each label.
 
         Args:
             names: The dataset's classes in the order of labels; None takes all of the file.
@@ -87,7 +88,7 @@ class CocoAnnotations:
 
 
 def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
-    """Reads a COCO annotation file for scoring.
+    """Read a COCO annotation file for scoring.
 
     Boxes are neither clipped nor left out, since published numbers count every annotated box; only
     those that the COCO evaluation would pass over in silence are dropped, and a warning counts
@@ -124,7 +125,7 @@ def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
 
 
 def _scorable(coco: CocoJson) -> np.ndarray:
-    """[M] bool, True where the COCO evaluation counts the object."""
+    """Return [M] bool, True where the COCO evaluation counts the object."""
     finite = np.isfinite(coco.bboxes_xywh).all(axis=1)
     positive = (coco.bboxes_xywh[:, 2:] >= 0).all(axis=1)
     return finite & positive & (coco.areas >= 0) & (coco.areas <= LARGEST_AREA)
@@ -133,8 +134,7 @@ def _scorable(coco: CocoJson) -> np.ndarray:
 def _warn_of_dropped(path: str, img_ids: list) -> None:
     if not img_ids:
         return
-    different = list(dict.fromkeys(map(str, img_ids)))
-    shown = ', '.join(different[:IDS_SHOWN]) + (', ...' if len(different) > IDS_SHOWN else '')
+    shown = shorten(dict.fromkeys(img_ids), limit=IDS_SHOWN)
     print_log(
         f'{path}: {len(img_ids)} annotations with a non-finite number, a negative side or an '
         f'impossible area are not scored, in image ids {shown}',

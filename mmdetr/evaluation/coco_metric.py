@@ -21,7 +21,7 @@ from .detections import Detections
 
 @METRICS.register_module()
 class CocoMetric(BaseMetric):
-    """Scores detections as the COCO evaluation does: twelve numbers, per class on request.
+    """Score detections as the COCO evaluation does: twelve numbers, per class on request.
 
     Reports ``coco/bbox_mAP``, ``bbox_mAP_50``, ``bbox_mAP_75``, ``bbox_mAP_s``, ``bbox_mAP_m``,
     ``bbox_mAP_l``, ``bbox_AR@1``, ``bbox_AR@10``, ``bbox_AR@100``, ``bbox_AR_s@100``,
@@ -81,7 +81,7 @@ class CocoMetric(BaseMetric):
         self._warned_max_dets = False
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keeps the predictions of one batch.
+        """Keep the predictions of one batch.
 
         Args:
             data_batch: Unused.
@@ -114,7 +114,7 @@ class CocoMetric(BaseMetric):
             self.results.append(result)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Gathers the results of all ranks and computes the numbers.
+        """Gather the results of all ranks and compute the numbers.
 
         mmengine would cut the gathered list to ``size`` and so rely on its order. Samplers repeat
         images to fill the last batch; here repeats are known by their image id instead.
@@ -123,7 +123,7 @@ class CocoMetric(BaseMetric):
         return super().evaluate(sys.maxsize)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """The numbers by name, from the results of all ranks in any order, repeats included."""
+        """Compute the numbers by name; results come in any order, repeats included."""
         results = self._unique(results)
         names, cat_ids = self._categories()
         detections = Detections.stack(results, len(names))
@@ -151,7 +151,7 @@ class CocoMetric(BaseMetric):
         return metrics
 
     def _unique(self, results: list[dict]) -> list[dict]:
-        """One result per image, by ascending image id: scores must not depend on the order."""
+        """Keep one result per image, by ascending id: scores must not depend on the order."""
         by_id: dict[Hashable, dict] = {}
         for result in results:
             by_id.setdefault(result['img_id'], result)
@@ -168,13 +168,13 @@ class CocoMetric(BaseMetric):
         return sorted(by_id.values(), key=lambda r: (isinstance(r['img_id'], str), r['img_id']))
 
     def _load_annotations(self) -> CocoAnnotations | None:
-        """The annotation file, read when first scored, or None where there is none."""
+        """Return the annotation file, read at the first scoring, or None without one."""
         if self._annotations is None and self.ann_file is not None:
             self._annotations = read_annotations(self.ann_file, not self.format_only)
         return self._annotations
 
     def _categories(self) -> tuple[list[str], list[int]]:
-        """Name and category id of each label."""
+        """Return name and category id of each label."""
         annotations = self._load_annotations()
         meta = self.dataset_meta or {}
         names, cat_ids = meta.get('classes'), meta.get('cat_ids')
@@ -188,7 +188,7 @@ class CocoMetric(BaseMetric):
         return annotations.match_categories(names, cat_ids)
 
     def _ground_truth(self, results: list[dict], cat_ids: list[int]) -> list[dict]:
-        """Objects of the processed images as :func:`score_boxes` takes them."""
+        """Return the objects of the processed images as :func:`score_boxes` takes them."""
         annotations = self._load_annotations()
         image_of = {result['img_id']: i for i, result in enumerate(results, start=1)}
         class_of = {cat_id: k for k, cat_id in enumerate(cat_ids, start=1)}
@@ -220,7 +220,7 @@ class CocoMetric(BaseMetric):
         ]
 
     def _warn_of_counts(self, per_image: np.ndarray) -> None:
-        """Says once what would otherwise surprise in the numbers."""
+        """Warn once of what would otherwise surprise in the numbers."""
         most = self.max_dets[-1]
         over = int((per_image > most).sum())
         if over and not self._warned_max_dets:

@@ -23,7 +23,7 @@ class Detections(NamedTuple):
 
     @classmethod
     def stack(cls, results: Sequence[dict[str, Any]], num_classes: int) -> 'Detections':
-        """Joins per-image ``bboxes`` (xyxy), ``scores`` and ``labels``.
+        """Join per-image ``bboxes`` (xyxy), ``scores`` and ``labels``.
 
         Raises:
             ValueError: A label is outside 0..num_classes-1; the message names the image id.
@@ -46,22 +46,22 @@ class Detections(NamedTuple):
         )
 
     def per_image(self, num_images: int) -> np.ndarray:
-        """[I] number of detections of each image."""
+        """Count the detections of each image: [I]."""
         return np.bincount(self.image_index, minlength=num_images)
 
     def take(self, indices: np.ndarray) -> 'Detections':
-        """Some of the detections, in the order of ``indices``."""
+        """Take some of the detections, in the order of ``indices``."""
         return Detections(*(column[indices] for column in self))
 
     def by_class(self, num_classes: int) -> Iterator['Detections']:
-        """The detections of each class, in the order in which they are here."""
+        """Yield the detections of each class, in the order in which they are here."""
         order = np.argsort(self.labels, kind='stable')
         ends = np.bincount(self.labels, minlength=num_classes).cumsum()
         for indices in np.split(order, ends[:-1]):
             yield self.take(indices)
 
     def for_scoring(self) -> list[dict[str, Any]]:
-        """Detections as COCO annotations: images and classes counted from 1."""
+        """Return COCO annotations, images and classes counted from 1."""
         columns = (
             self.image_index + 1,
             self.labels + 1,
@@ -77,7 +77,7 @@ class Detections(NamedTuple):
     def for_submission(
         self, img_ids: Sequence[Hashable], cat_ids: Sequence[int]
     ) -> list[dict[str, Any]]:
-        """Detections in COCO's result format, with the ids of the annotation file."""
+        """Return entries of COCO's result format, with the ids of the annotation file."""
         columns = (self.image_index, self.labels, self.scores, self.bboxes_xywh)
         return [
             dict(image_id=img_ids[i], category_id=cat_ids[k], bbox=bbox, score=score)

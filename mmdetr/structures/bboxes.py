@@ -1,4 +1,4 @@
-"""Box arithmetic that broadcasts over any leading dimensions.
+"""Box arithmetic; on tensors it broadcasts over any leading dimensions.
 
 torchvision.ops has the pairwise forms for one image; the criterion needs all images and decoder
 layers in one product.
@@ -6,6 +6,15 @@ layers in one product.
 
 import torch
 from torch import Tensor
+
+Bbox = tuple[float, float, float, float]
+
+
+def common_area(first_xyxy: Bbox, second_xyxy: Bbox) -> float:
+    """Return the area that two boxes share; for single boxes, where a tensor costs more."""
+    width = min(first_xyxy[2], second_xyxy[2]) - max(first_xyxy[0], second_xyxy[0])
+    height = min(first_xyxy[3], second_xyxy[3]) - max(first_xyxy[1], second_xyxy[1])
+    return max(width, 0.0) * max(height, 0.0)
 
 
 def cxcywh_to_xyxy(bboxes_cxcywh: Tensor) -> Tensor:

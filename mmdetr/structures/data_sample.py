@@ -6,9 +6,10 @@ from mmengine.structures import BaseDataElement, InstanceData
 class DetDataSample(BaseDataElement):
     """Annotations, predictions and meta information of one image.
 
-    ``gt_instances`` holds ``bboxes`` [M, 4] (absolute xyxy in the frame of the network input)
-    and ``labels`` [M] (0..K-1). ``pred_instances`` holds ``bboxes`` [N, 4] (absolute xyxy in the
-    frame of the original image), ``scores`` [N] and ``labels`` [N].
+    ``gt_instances`` holds ``bboxes`` [M, 4] (absolute xyxy in the frame of the network input),
+    ``labels`` [M] (0..K-1), where the pipeline loads them ``masks`` bool [M, h, w] (the network
+    input before padding), and what a user adds. ``pred_instances`` holds ``bboxes`` [N, 4]
+    (absolute xyxy in the frame of the original image), ``scores`` [N] and ``labels`` [N].
 
     Meta information (``metainfo``): ``img_id``, ``img_path``, ``ori_shape`` (h, w) of the original
     image, ``img_shape`` (h, w) of the network input before padding, ``scale_factor`` (w, h), and

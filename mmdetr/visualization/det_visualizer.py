@@ -1,4 +1,4 @@
-"""Pictures of ground truth and predictions."""
+"""Draw ground truth and predictions."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .drawing import class_colour, draw_boxes, side_by_side
 
 @VISUALIZERS.register_module()
 class DetVisualizer(Visualizer):
-    """Draws detection samples and hands the pictures to files or to mmengine's backends.
+    """Draw detection samples and hand the pictures to files or to mmengine's backends.
 
     Takes mmengine's arguments (``vis_backends``, ``save_dir``, ...). Class names come from
     ``dataset_meta['classes']``; numbers stand in where they are unknown. Unlike mmengine's, it
@@ -46,7 +46,7 @@ class DetVisualizer(Visualizer):
         pred_score_thr: float = 0.5,
         step: int = 0,
     ) -> None:
-        """Draws a sample and shows it, writes it to a file, or else to the backends.
+        """Draw a sample and show it, write it to a file, or else to the backends.
 
         Args:
             name: Name of the picture in the backends.
@@ -74,7 +74,7 @@ class DetVisualizer(Visualizer):
         draw_pred: bool = True,
         pred_score_thr: float = 0.5,
     ) -> np.ndarray:
-        """The picture of a sample, ground truth left and predictions right where both are there.
+        """Draw a sample, ground truth left and predictions right where both are there.
 
         Args:
             image: uint8 [h, w, 3] RGB, the original image or the network's input; boxes follow.
@@ -131,7 +131,7 @@ class DetVisualizer(Visualizer):
 
 
 def _from_list(instances: list[dict]) -> InstanceData:
-    """A dataset's dict(bbox, bbox_label, ignore_flag) without crowds, which are no objects."""
+    """Take a dataset's dict(bbox, bbox_label, ignore_flag) without crowds, which are no objects."""
     objects = [each for each in instances if not each['ignore_flag']]
     return InstanceData(
         bboxes=torch.tensor([each['bbox'] for each in objects], dtype=torch.float32),
@@ -140,7 +140,7 @@ def _from_list(instances: list[dict]) -> InstanceData:
 
 
 def _scales(image: np.ndarray, data_sample: DetDataSample) -> tuple[np.ndarray, np.ndarray]:
-    """[4] factors that bring boxes of network input and original into the frame of the image."""
+    """Return [4] factors each from network input and original to the frame of the image."""
     shape = tuple(image.shape[:2])
     original = tuple(data_sample.get('ori_shape', shape)[:2])
     network = tuple(data_sample.get('img_shape', original)[:2])

@@ -1,4 +1,4 @@
-"""Draws labelled boxes with Pillow: matplotlib takes ten times as long, 0.2 s for 20 boxes."""
+"""Draw labelled boxes with Pillow: matplotlib takes ten times as long, 0.2 s for 20 boxes."""
 
 import colorsys
 from collections.abc import Sequence
@@ -9,16 +9,17 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mmdetr.structures.bboxes import Bbox, common_area
+
 # Small images are enlarged until labels fit beside the objects.
 MIN_SHORT_SIDE = 400
 MAX_ENLARGED_SIDE = 1200
 
 Colour = tuple[int, int, int]
-Rectangle = tuple[float, float, float, float]
 
 
 def class_colour(label: int) -> Colour:
-    """A colour for class ``label``; neighbours in number are far apart in hue."""
+    """Return a colour for class ``label``; neighbours in number are far apart in hue."""
     hue = label * 0.381966 + 0.6  # the golden section leaves the largest gaps
     saturation = (0.85, 0.6, 1.0)[label // 8 % 3]
     value = (1.0, 0.8, 0.65)[label // 24 % 3]
@@ -33,7 +34,7 @@ def draw_boxes(
     colours: Sequence[Colour],
     title: str = '',
 ) -> np.ndarray:
-    """Draws boxes with a caption each.
+    """Draw boxes with a caption each.
 
     Args:
         image: uint8 [h, w, 3] RGB; not changed.
@@ -59,14 +60,14 @@ def draw_boxes(
     rectangles = _visible_rectangles(bboxes_xyxy * factor, canvas.size)
     for rectangle, colour in reversed(list(zip(rectangles, colours, strict=True))):
         _draw_outline(draw, rectangle, colour, line_width)
-    taken: list[Rectangle] = []
+    taken: list[Bbox] = []
     for rectangle, caption, colour in zip(rectangles, captions, colours, strict=True):
         _draw_caption(draw, rectangle, caption, colour, font, taken)
     return np.asarray(_with_title(canvas, title, font) if title else canvas)
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two pictures of equal height with a white gap between them."""
+    """Join two pictures of equal height with a white gap between them."""
     gap = np.full((left.shape[0], max(4, left.shape[1] // 100), 3), 255, dtype=np.uint8)
     return np.concatenate((left, gap, right), axis=1)
 
@@ -83,7 +84,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(folder / 'DejaVuSans.ttf'), size)
 
 
-def _visible_rectangles(bboxes_xyxy: np.ndarray, size: tuple[int, int]) -> list[Rectangle]:
+def _visible_rectangles(bboxes_xyxy: np.ndarray, size: tuple[int, int]) -> list[Bbox]:
     limits = np.array([*size, *size]) - 1
     clipped = np.clip(bboxes_xyxy.reshape(-1, 4), 0, limits)
     # Pillow refuses rectangles turned inside out.
@@ -92,7 +93,7 @@ def _visible_rectangles(bboxes_xyxy: np.ndarray, size: tuple[int, int]) -> list[
 
 
 def _draw_outline(
-    draw: ImageDraw.ImageDraw, rectangle: Rectangle, colour: Colour, line_width: int
+    draw: ImageDraw.ImageDraw, rectangle: Bbox, colour: Colour, line_width: int
 ) -> None:
     x1, y1, x2, y2 = rectangle
     # A dark rim keeps the line visible on ground of its own colour.
@@ -102,17 +103,17 @@ def _draw_outline(
 
 def _draw_caption(
     draw: ImageDraw.ImageDraw,
-    rectangle: Rectangle,
+    rectangle: Bbox,
     caption: str,
     colour: Colour,
     font: ImageFont.FreeTypeFont,
-    taken: list[Rectangle],
+    taken: list[Bbox],
 ) -> None:
-    """Writes a caption where it hides least of those in ``taken``, and adds it to them."""
+    """Write a caption where it hides least of those in ``taken``, and add it to them."""
     ascent, descent = font.getmetrics()
     size = (font.getlength(caption) + 6, ascent + descent + 2)
     spots = _caption_spots(rectangle, size, draw.im.size)
-    spot = min(spots, key=lambda each: sum(_overlap(each, other) for other in taken))
+    spot = min(spots, key=lambda each: sum(common_area(each, other) for other in taken))
     taken.append(spot)
     draw.rectangle(spot, fill=colour)
     red, green, blue = colour
@@ -121,9 +122,9 @@ def _draw_caption(
 
 
 def _caption_spots(
-    rectangle: Rectangle, size: tuple[float, float], image_size: tuple[int, int]
-) -> list[Rectangle]:
-    """Places for a caption, the best first: above the box, below it, at its inner edges."""
+    rectangle: Bbox, size: tuple[float, float], image_size: tuple[int, int]
+) -> list[Bbox]:
+    """List places for a caption, the best first: above the box, below it, at its inner edges."""
     x1, y1, x2, y2 = rectangle
     width, height = size
     corners = [
@@ -141,12 +142,6 @@ def _caption_spots(
         left = min(max(left, 0), rightmost)
         spots.append((left, top, left + width, top + height))
     return spots
-
-
-def _overlap(first: Rectangle, second: Rectangle) -> float:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    return max(width, 0) * max(height, 0)
 
 
 def _with_title(canvas: Image.Image, title: str, font: ImageFont.FreeTypeFont) -> Image.Image:

@@ -197,7 +197,7 @@ def test_one_warning_counts_and_names_images(tmp_path, warnings_seen):
     dataset = CocoDataset(path, metainfo=dict(classes=('cat', 'dog')))
     assert warnings_seen == [
         f'{path}: boxes 1 dropped (non-finite) in image ids 105; '
-        '16 dropped (zero size) in image ids 100, 101, 102, 103, 104, 105, 106, 107, 108, 109 '
+        '16 dropped (zero size) in image ids 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, '
         'and 5 more; 1 clipped in image ids 104'
     ]
     assert dataset.dirty_boxes == {
@@ -208,6 +208,44 @@ def test_one_warning_counts_and_names_images(tmp_path, warnings_seen):
     assert boxes_of(dataset, 3) == [([1, 2, 4, 6], 0, 0)]
     assert boxes_of(dataset, 4) == [([90, 2, 100, 6], 0, 0)]
     assert sum(len(boxes_of(dataset, i)) for i in range(15)) == 2
+
+
+def test_bad_segmentations_are_counted_as_dirty_boxes(tmp_path, warnings_seen):
+    square = [[10, 10, 30, 10, 30, 30, 10, 30]]
+    box = [10, 10, 20, 20]
+    stated = [
+        (1, box, dict(segmentation=square)),
+        (1, box, dict(segmentation=[[10, 10, 30, 10, 30]])),
+        (2, box, dict(segmentation=[])),
+        (2, box, dict()),
+        (2, [10, 10, 0, 20], dict()),  # has a reason already
+        (3, box, dict(segmentation=dict(size=[80, 100], counts=[10, 20]))),
+        (3, box, dict(segmentation=dict(size=[80, 100], counts=[10, 7990]), iscrowd=1)),
+        (3, [90, 10, 20, 20], dict(segmentation=square)),
+    ]
+    annotations = [
+        annotation(number, image_id, 7, bbox, **more)
+        for number, (image_id, bbox, more) in enumerate(stated)
+    ]
+    path = write_coco(tmp_path, [image(i) for i in (1, 2, 3)], annotations)
+    dataset = CocoDataset(path, with_mask=True)
+    assert dataset.dirty_boxes == {
+        'zero size': [2],
+        'clipped': [3],
+        'no segmentation': [2, 2],
+        'malformed segmentation': [1],
+        'segmentation of another image size': [3],
+    }
+    assert '1 dropped (malformed segmentation) in image ids 1' in warnings_seen[0]
+    masks = [[each['mask'] for each in dataset.get_data_info(i)['instances']] for i in range(3)]
+    assert masks == [[square], [], [dict(size=[80, 100], counts=[10, 7990]), square]]
+    assert [flag for _, _, flag in boxes_of(dataset, 2)] == [1, 0]
+
+    unasked = CocoDataset(path)
+    assert unasked.dirty_boxes == {'zero size': [2], 'clipped': [3]}
+    instances = [each for i in range(3) for each in unasked.get_data_info(i)['instances']]
+    assert len(instances) == 7
+    assert all('mask' not in each for each in instances)
 
 
 def test_clean_data_needs_no_warning(ann_file, warnings_seen):

@@ -37,6 +37,8 @@ def test_columns(tmp_path):
     assert coco.category_ids.tolist() == [90, 2]
     np.testing.assert_array_equal(coco.bboxes_xywh, [[1.5, 2, 3, 4], [5, 6, 7, 8.25]])
     assert coco.iscrowd.tolist() == [True, False]
+    assert coco.segmentations is None
+    assert read_coco_json(path, with_segmentations=True).segmentations == [[[1, 2, 3]], None]
 
 
 def test_string_image_ids_and_sizes_written_as_floats(tmp_path):

@@ -37,7 +37,7 @@ def dot_image(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return img, np.array(bboxes)
 
 
-@pytest.mark.parametrize('name', ['RandomFlip', 'RandomChoice', 'RandomChoiceResize'])
+@pytest.mark.parametrize('name', ['RandomChoice', 'RandomChoiceResize'])
 def test_mmcv_transforms_are_found_as_they_are(name):
     assert TRANSFORMS.get(name) is getattr(mmcv.transforms, name)
 

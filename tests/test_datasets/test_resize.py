@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch.nn import functional
 
 from mmdetr.datasets.transforms import Resize
 from mmdetr.datasets.transforms.resize import short_side_size
@@ -91,6 +93,41 @@ def test_nothing_to_do():
     assert results['img'] is img
     assert results['scale_factor'] == (1, 1)
     np.testing.assert_array_equal(results['gt_bboxes'], bboxes)
+
+
+@pytest.mark.parametrize('scale', [(80, 133), (20, 30), (31, 47)])
+@pytest.mark.parametrize('flipped', [False, True])
+def test_masks_take_the_nearest_pixel(scale, flipped):
+    """As torch's interpolation does that knows of the pixels' centres."""
+    masks = rng.random((3, 48, 64)) > 0.5
+    masks[0] = False
+    masks[0, 12:36, 16:48] = True  # a rectangle
+    masks = masks[..., ::-1] if flipped else masks
+    results = Resize(scale=scale)(
+        dict(
+            img=np.zeros((48, 64, 3), np.uint8),
+            gt_bboxes=np.array([[16, 12, 48, 36]] * 3, np.float32),
+            gt_masks=masks,
+        )
+    )
+    assert results['gt_masks'].dtype == bool
+    expected = functional.interpolate(
+        torch.tensor(masks.copy())[None].float(), scale[::-1], mode='nearest-exact'
+    )
+    np.testing.assert_array_equal(results['gt_masks'], expected[0].numpy() > 0)
+    ys, xs = np.nonzero(results['gt_masks'][0])
+    tight = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    np.testing.assert_allclose(tight, results['gt_bboxes'][0], rtol=0, atol=0.51)
+
+
+def test_masks_where_there_is_nothing_to_do():
+    for count in (0, 2):
+        masks = rng.random((count, 80, 100)) > 0.5
+        img = np.zeros((80, 100, 3), np.uint8)
+        results = Resize(scale=(80, 133), keep_ratio=True)(dict(img=img, gt_masks=masks))
+        assert results['gt_masks'] is masks
+        smaller = Resize(scale=(30, 20))(dict(img=img, gt_masks=masks))
+        assert smaller['gt_masks'].shape == (count, 20, 30)
 
 
 def test_flipped_view():

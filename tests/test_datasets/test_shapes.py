@@ -19,6 +19,7 @@ from mmdetr.datasets.shapes import (
     random_scene,
 )
 from mmdetr.registry import DATASETS
+from tests.helpers.coco_files import coco_content
 
 PACK = [dict(type='LoadAnnotations'), dict(type='PackDetInputs')]
 
@@ -142,7 +143,7 @@ def test_arguments_are_checked(kwargs):
 
 def test_written_to_disk_it_is_a_coco_dataset(tmp_path):
     shapes = ShapesDataset(num_images=8, pipeline=PACK, seed=3)
-    content = shapes.coco_annotations()
+    content = coco_content(shapes)
     (tmp_path / 'coco.json').write_text(json.dumps(content))
     assert len(COCO(str(tmp_path / 'coco.json')).anns) == len(content['annotations'])
     raw = ShapesDataset(num_images=8, seed=3)

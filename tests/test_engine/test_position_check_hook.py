@@ -11,7 +11,6 @@ from mmengine.dataset import Compose
 
 from mmdetr.engine import DetectionRunner
 from mmdetr.engine.hooks import PositionCheckHook
-from mmdetr.engine.hooks.position_check_hook import image_sizes
 from mmdetr.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -19,29 +18,6 @@ LEARNED = 'ablations/detr_r50_16xb4-300e_coco_learned-pos.py'
 SHORT = 'detr_short_r50_8xb2-150e_coco.py'
 RATIO = dict(type='Resize', scale=(800, 1333), keep_ratio=True)
 FIXED = dict(type='Resize', scale=(640, 480), keep_ratio=False)
-FLIP = dict(type='RandomFlip', prob=0.5)
-CROP = dict(type='RandomCrop', min_size=384, max_size=600)
-CHOICES = dict(type='RandomChoiceResize', scales=[(480, 1333), (800, 1333)], keep_ratio=True)
-
-
-@pytest.mark.parametrize(
-    ('pipeline', 'expected'),
-    [
-        ([RATIO, FLIP], {(800, 1333), (1333, 800)}),
-        ([RATIO, FIXED], {(480, 640)}),
-        ([CHOICES], {(480, 1333), (1333, 480), (800, 1333), (1333, 800)}),
-        ([RATIO, CROP], set()),
-        ([dict(RATIO, scale=(400, None))], set()),
-        ([FLIP], set()),
-        ([dict(type='RandomChoice', transforms=[[FIXED], [RATIO, CROP]])], {(480, 640)}),
-        (
-            [FIXED, dict(type='RandomChoice', transforms=[[FLIP], [RATIO]])],
-            {(480, 640), (800, 1333), (1333, 800)},
-        ),
-    ],
-)
-def test_sizes(pipeline: list, expected: set) -> None:
-    assert image_sizes(Compose(pipeline).transforms) == expected
 
 
 def as_runner(config: str, loaders: dict | None = None, **options: Any) -> Any:

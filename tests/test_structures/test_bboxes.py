@@ -2,6 +2,7 @@ import torch
 from torchvision.ops import generalized_box_iou
 
 from mmdetr.structures import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
+from mmdetr.structures.bboxes import common_area
 
 
 def test_conversion_literal():
@@ -35,3 +36,10 @@ def test_empty_boxes_give_finite_values_and_gradients():
     value.backward()
     assert value.isfinite()
     assert point.grad.isfinite().all()
+
+
+def test_common_area_literal():
+    assert common_area((0, 0, 4, 4), (2, 1, 6, 3)) == 4
+    assert common_area((0, 0, 4, 4), (1, 1, 2, 2)) == 1
+    assert common_area((0, 0, 4, 4), (4, 0, 8, 4)) == 0  # side by side
+    assert common_area((0, 0, 4, 4), (5, 5, 8, 8)) == 0  # apart on both axes

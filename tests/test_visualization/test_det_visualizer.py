@@ -60,9 +60,21 @@ def test_boxes_beyond_the_image_are_cut_off():
     assert (left, right, bottom) == (0, 599, 499)
 
 
-@pytest.mark.parametrize('box', [[700, 700, 800, 800], [10, 10, 10, 10], [300, 200, 100, 50]])
-def test_odd_boxes_do_not_crash(box):
-    draw_boxes(GREY, np.array([box], dtype=float), ['cat'], [class_colour(0)])
+@pytest.mark.parametrize(
+    ('box', 'point'),
+    [
+        ([700, 700, 800, 800], (599, 499)),  # beyond the image: its nearest corner
+        ([10, 10, 10, 10], (10, 10)),
+        ([300, 200, 100, 50], (300, 200)),  # turned inside out
+    ],
+)
+def test_odd_boxes_become_a_point(box, point):
+    picture = draw_boxes(GREY, np.array([box], dtype=float), ['cat'], [class_colour(0)])
+    x, y = point
+    assert tuple(picture[y, x]) == class_colour(0)
+    ys, xs = np.nonzero((picture != GREY).any(-1))
+    assert np.abs(ys - y).max() < 30
+    assert np.abs(xs - x).max() < 60, 'nothing but the point and its caption'
 
 
 def test_small_images_are_enlarged_by_a_whole_factor():

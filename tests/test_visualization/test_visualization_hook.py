@@ -15,7 +15,7 @@ from mmdetr.visualization import DetVisualizer
 
 
 class Recorder(DetVisualizer):
-    """Keeps what it is asked to draw."""
+    """Keep what it is asked to draw."""
 
     def __init__(self, name='recorder'):
         super().__init__(name)

@@ -45,24 +45,28 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmdetr.config.options import read_config
+from mmdetr.config.training_check import (
+    check_num_classes,
+    check_same_classes,
+    check_training,
+    classes_of,
+    find_key,
+    find_num_queries,
+)
 from mmdetr.datasets import CocoDataset
 from mmdetr.datasets.check import (
     Finding,
-    check_amount,
-    check_batch,
     check_files,
     check_images,
-    check_num_classes,
     check_objects,
     check_xyxy,
-    find_key,
-    leaf_datasets,
+    named_leaves,
 )
 from mmdetr.registry import DATASETS
 
 
 def check_config(cfg: Config, num_decoded: int | None, num_gpus: int) -> list[Finding]:
-    """All checks of a config.
+    """Check training, validation and test data; a dataset that two loaders share only once.
 
     Args:
         cfg: As tools/train.py takes it.
@@ -70,54 +74,42 @@ def check_config(cfg: Config, num_decoded: int | None, num_gpus: int) -> list[Fi
         num_gpus: Processes of the training.
     """
     findings: list[Finding] = []
+    seen: list[Any] = []
     built: dict[str, Any] = {}
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if not cfg.get(loader) or (loader[0] == 't' and cfg[loader] == cfg.get('val_dataloader')):
+        dataset_cfg = (cfg.get(loader) or {}).get('dataset')
+        if dataset_cfg is None or dataset_cfg in seen:
             continue
+        seen.append(dataset_cfg)
         try:
-            built[loader] = DATASETS.build(cfg[loader]['dataset'])
+            built[loader] = DATASETS.build(dataset_cfg)
         except (KeyError, OSError, TypeError, ValueError) as error:
             findings.append(Finding('error', f'{loader}: {error}'))
             continue
         findings += check_dataset(built[loader], loader, cfg, num_decoded)
-    findings += check_same_classes(built)
     if 'train_dataloader' in built:
-        findings += check_batch(cfg, num_gpus)
-        dataset = built['train_dataloader']
-        if 'img_path' in dataset.get_data_info(0):  # generated data are easier
-            findings += check_amount(cfg, len(dataset), num_gpus)
+        train = built.pop('train_dataloader')
+        for loader, dataset in built.items():
+            findings += check_same_classes(
+                classes_of(train), classes_of(dataset), 'train_dataloader', loader
+            )
+        findings += check_training(cfg, train, num_gpus)
     return findings
 
 
 def check_dataset(dataset: Any, loader: str, cfg: Config, num_decoded: int | None) -> list[Finding]:
-    """Everything about one dataset, or the parts of a combined one."""
-    num_queries = next((n for _, n in find_key(cfg.model, 'num_queries')), None)
-    findings = check_num_classes(cfg.model, dataset.metainfo.get('classes', ()), loader)
-    leaves = leaf_datasets(dataset)
-    for i, leaf in enumerate(leaves):
-        name = loader if len(leaves) == 1 else f'{loader}, dataset {i}'
+    """Check one dataset, or the parts of a combined one."""
+    stated = find_key(cfg.get('model'), 'num_classes', 'model')
+    findings = check_num_classes(stated, classes_of(dataset), loader)
+    leaves = named_leaves(dataset, loader)
+    for leaf, name in leaves:
         required = loader == 'train_dataloader' and len(leaves) == 1
-        findings += check_objects(leaf, name, num_queries, required)
+        findings += check_objects(leaf, name, find_num_queries(cfg), required)
         findings += check_files(leaf, name, sample=None)
         findings += check_images(leaf, name, num_decoded)
         if isinstance(leaf, CocoDataset):
             findings += check_xyxy(leaf, name)
     return findings
-
-
-def check_same_classes(built: dict[str, Any]) -> list[Finding]:
-    """Training and evaluation have to agree on the classes and their order."""
-    train = built.get('train_dataloader')
-    return [
-        Finding(
-            'error',
-            f'train_dataloader and {loader} differ in their classes or in the order of them: '
-            f'{train.metainfo.get("classes")} and {dataset.metainfo.get("classes")}. Set '
-            'metainfo=dict(classes=...) of both',
-        )
-        for loader, dataset in built.items()
-        if train is not None and dataset.metainfo.get('classes') != train.metainfo.get('classes')
-    ]
 
 
 def main(args: argparse.Namespace) -> None:

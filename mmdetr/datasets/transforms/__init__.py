@@ -1,8 +1,10 @@
-import mmcv.transforms  # noqa: F401  RandomFlip, RandomChoice, RandomChoiceResize are mmcv's own
+import mmcv.transforms  # noqa: F401  RandomChoice and RandomChoiceResize are mmcv's own
 
 from .crop import RandomCrop
+from .flip import RandomFlip
 from .formatting import PackDetInputs
 from .loading import LoadAnnotations, LoadImageFromFile, UnreadableImageError
+from .object_fields import add_object_field, keep_objects, object_fields
 from .resize import Resize
 
 __all__ = [
@@ -10,6 +12,10 @@ __all__ = [
     'LoadImageFromFile',
     'PackDetInputs',
     'RandomCrop',
+    'RandomFlip',
     'Resize',
     'UnreadableImageError',
+    'add_object_field',
+    'keep_objects',
+    'object_fields',
 ]

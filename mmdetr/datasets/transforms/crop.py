@@ -5,15 +5,18 @@ from mmcv.transforms import BaseTransform
 
 from mmdetr.registry import TRANSFORMS
 
+from .object_fields import keep_objects
+
 
 @TRANSFORMS.register_module()
 class RandomCrop(BaseTransform):
-    """Cuts out a random rectangle; each side is drawn on its own between two limits.
+    """Cut out a random rectangle, each side drawn on its own between two limits.
 
-    Boxes are shifted and clipped; those left without area go, their labels with them. The crop
-    may hold no box at all: the authors keep such crops.
+    Boxes are shifted and clipped, masks cut. Objects whose box has no area left are dropped with
+    all their fields (see :mod:`~.object_fields`). The crop may hold no object at all, and a mask
+    may be empty where a corner of the box is left: the authors keep both.
 
-    Required keys: ``img``; ``gt_bboxes`` with ``gt_bboxes_labels`` optional.
+    Required keys: ``img``; the fields of the objects are optional.
     Modified keys: all of these and ``img_shape``.
 
     Args:
@@ -36,12 +39,15 @@ class RandomCrop(BaseTransform):
         left, crop_width = self._span(width)
         results['img'] = results['img'][top : top + crop_height, left : left + crop_width]
         results['img_shape'] = (crop_height, crop_width)
+        if results.get('gt_masks') is not None:
+            masks = results['gt_masks']
+            results['gt_masks'] = masks[:, top : top + crop_height, left : left + crop_width]
         if results.get('gt_bboxes') is not None:
             self._crop_bboxes(results, left, top)
         return results
 
     def _span(self, length: int) -> tuple[int, int]:
-        """Start and size of the crop along one axis."""
+        """Draw start and size of the crop along one axis."""
         size = np.random.randint(min(self.min_size, length), min(self.max_size, length) + 1)
         return np.random.randint(length - size + 1), size
 
@@ -50,9 +56,8 @@ class RandomCrop(BaseTransform):
         height, width = results['img_shape']
         bboxes = results['gt_bboxes'] - np.array([left, top, left, top], dtype=np.float32)
         bboxes = bboxes.clip(0, np.array([width, height, width, height], dtype=np.float32))
-        has_area = (bboxes[:, 2:] > bboxes[:, :2]).all(axis=1)
-        results['gt_bboxes'] = bboxes[has_area]
-        results['gt_bboxes_labels'] = results['gt_bboxes_labels'][has_area]
+        results['gt_bboxes'] = bboxes
+        keep_objects(results, (bboxes[:, 2:] > bboxes[:, :2]).all(axis=1))
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(min_size={self.min_size}, max_size={self.max_size})'

@@ -1,6 +1,7 @@
-"""Reads image files and turns the dataset's instances into arrays."""
+"""Read image files and turn the dataset's instances into arrays."""
 
 import io
+from typing import Any
 
 import cv2
 import mmengine.fileio as fileio
@@ -9,6 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms import LoadAnnotations as MMCVLoadAnnotations
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mmdetr.datasets.coco_masks import draw_mask
 from mmdetr.registry import TRANSFORMS
 
 # Pillow's conversion to RGB clips these at 255, which leaves a white picture.
@@ -26,7 +28,7 @@ class UnreadableImageError(OSError):
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(BaseTransform):
-    """Loads ``img_path`` as the authors do, ``PIL.Image.open(f).convert('RGB')``, in BGR order.
+    """Load ``img_path`` as the authors do, ``PIL.Image.open(f).convert('RGB')``, in BGR order.
 
     mmcv's loader is not used because it differs in two ways: it paints grey images with alpha on
     a coloured canvas, where the authors drop the alpha channel, and it always obeys the EXIF
@@ -69,7 +71,7 @@ class LoadImageFromFile(BaseTransform):
 
 
 def _decode(content: bytes, stated_size: tuple[int, int] | None) -> np.ndarray:
-    """Image file content -> uint8 [h, w, 3] BGR; ``stated_size`` is (w, h)."""
+    """Turn an image file's content into uint8 [h, w, 3] BGR; ``stated_size`` is (w, h)."""
     if not content:
         raise ValueError('the file is empty')
     try:
@@ -106,17 +108,44 @@ def _orient(image: Image.Image, stated_size: tuple[int, int] | None) -> None:
 
 @TRANSFORMS.register_module()
 class LoadAnnotations(MMCVLoadAnnotations):
-    """mmcv's ``LoadAnnotations`` without the boxes that are not to be trained on.
+    """mmcv's ``LoadAnnotations`` without the objects that are not to be trained on, and with masks.
 
-    Crowd boxes (``ignore_flag=1``) give no ground truth: a set loss has no way to ignore a region.
+    Crowds (``ignore_flag=1``) give no ground truth: a set loss has no way to ignore a region.
 
-    Required keys: ``instances``, left as it is.
-    Added keys: ``gt_bboxes`` float32 [M, 4] absolute xyxy, ``gt_bboxes_labels`` int64 [M].
+    Required keys: ``instances``, left as it is; for masks ``width`` and ``height``.
+    Added keys: ``gt_bboxes`` float32 [M, 4] absolute xyxy, ``gt_bboxes_labels`` int64 [M] and,
+    if asked for, ``gt_masks`` bool [M, h, w] in the frame of the original image.
+
+    Args:
+        with_mask: Draw each instance's ``mask`` (polygons or RLE, as in a COCO file).
+        **kwargs: mmcv's arguments.
+
+    Raises:
+        ValueError: An instance has no ``mask``.
     """
+
+    def __init__(self, with_mask: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.with_mask = with_mask
 
     def transform(self, results: dict) -> dict:
         instances = results['instances']
         results['instances'] = [each for each in instances if not each['ignore_flag']]
         results = super().transform(results)
+        if self.with_mask:
+            results['gt_masks'] = _draw_masks(results)
         results['instances'] = instances
         return results
+
+
+def _draw_masks(results: dict) -> np.ndarray:
+    width, height, instances = results['width'], results['height'], results['instances']
+    masks = np.empty((len(instances), height, width), dtype=bool)
+    for mask, instance in zip(masks, instances, strict=True):
+        if 'mask' not in instance:
+            raise ValueError(
+                f'image id {results.get("img_id")}: LoadAnnotations(with_mask=True) needs a mask '
+                'of each instance: set with_mask=True of the dataset'
+            )
+        mask[:] = draw_mask(instance['mask'], width, height)
+    return masks

@@ -14,7 +14,7 @@ MOST_PIXELS = 100_000_000
 
 
 def short_side_size(size: tuple[int, int], short: int, longest: int | None) -> tuple[int, int]:
-    """Size that brings the short side to ``short`` and keeps the long one within ``longest``.
+    """Bring the short side to ``short`` and keep the long one within ``longest``.
 
     Args:
         size: (w, h), in either order.
@@ -41,10 +41,14 @@ def short_side_size(size: tuple[int, int], short: int, longest: int | None) -> t
 
 @TRANSFORMS.register_module()
 class Resize(MMCVResize):
-    """Resizes image and boxes with Pillow's antialiased bilinear filter, as the authors do.
+    """Resize image, boxes and masks; images by Pillow's antialiased bilinear filter.
 
-    Required keys: ``img`` uint8; ``gt_bboxes`` optional.
-    Modified keys: ``img``, ``img_shape``, ``gt_bboxes``.
+    The authors use that filter. A pixel of a mask takes the value at its centre, so that masks
+    stay on their image and boxes; the authors' masks move by up to half a pixel, as
+    ``interpolate(mode='nearest')`` looks at the upper left corner.
+
+    Required keys: ``img`` uint8; ``gt_bboxes``, ``gt_masks`` optional.
+    Modified keys: ``img``, ``img_shape``, ``gt_bboxes``, ``gt_masks``.
     Added keys: ``scale``, ``scale_factor`` (w, h) exact per axis, ``keep_ratio``.
 
     Args:
@@ -67,7 +71,7 @@ class Resize(MMCVResize):
         )
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(w, h) of the image that comes of one of (w, h)."""
+        """Return (w, h) of the image that comes of one of (w, h)."""
         return self._new_size(size, self.scale)
 
     def _resize_img(self, results: dict) -> None:
@@ -102,6 +106,17 @@ class Resize(MMCVResize):
         if second is None:
             return short_side_size(size, first, None)
         return short_side_size(size, min(first, second), max(first, second))
+
+    def _resize_seg(self, results: dict) -> None:
+        super()._resize_seg(results)
+        if results.get('gt_masks') is not None:
+            masks, new_shape = results['gt_masks'], results['img_shape']
+            for axis in (2, 1):
+                old, new = masks.shape[axis], new_shape[axis - 1]
+                if old != new:
+                    # Old pixel at the centre of each new one, in whole numbers.
+                    masks = masks.take((2 * np.arange(new) + 1) * old // (2 * new), axis)
+            results['gt_masks'] = masks
 
     def _resize_bboxes(self, results: dict) -> None:
         if results.get('gt_bboxes') is not None:

@@ -1,33 +1,26 @@
-"""The cheap checks of the data before the first step of a training."""
+"""Check the data cheaply before the first step of a training."""
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
-from mmdetr.datasets.check import (
-    Finding,
-    check_amount,
-    check_batch,
-    check_files,
-    check_objects,
-    find_key,
-    leaf_datasets,
-)
+from mmdetr.config.training_check import check_training, find_num_queries
+from mmdetr.datasets.check import Finding, check_files, check_objects, named_leaves
 from mmdetr.registry import HOOKS
 from mmdetr.utils.arguments import check_at_least
 
 
 @HOOKS.register_module()
 class DatasetCheckHook(Hook):
-    """Logs what tools/dataset/check.py finds without opening images or annotation files.
+    """Log what tools/dataset/check.py finds without opening images or annotation files.
 
     It runs on the main process. Most findings are warnings.
 
     Args:
-        num_files: Look for so many image files of each dataset.
+        num_files: Number of image files of each dataset to look for.
 
     Raises:
         ValueError: The training data cannot be trained on: no objects, or no image file found.
@@ -37,10 +30,10 @@ class DatasetCheckHook(Hook):
         check_at_least(0, 'DatasetCheckHook', num_files=num_files)
         self.num_files = num_files
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         if not is_main_process():
             return
-        findings = check_training(runner, self.num_files)
+        findings = find_problems(runner, self.num_files)
         for level, text in findings:
             if level != 'error':
                 runner.logger.log(logging.getLevelName(level.upper()), text)
@@ -49,22 +42,15 @@ class DatasetCheckHook(Hook):
             raise ValueError('the data cannot be trained on: ' + '; '.join(errors))
 
 
-def check_training(runner: Any, num_files: int) -> list[Finding]:
-    """The checks of one runner; none for data that are not a detection dataset's."""
-    datasets = leaf_datasets(runner.train_dataloader.dataset)
-    if not datasets:
-        return []
-    num_queries = next((n for _, n in find_key(runner.cfg.get('model'), 'num_queries')), None)
-    findings = []
-    for i, dataset in enumerate(datasets):
-        alone = len(datasets) == 1
-        name = 'training data' if alone else f'training data {i}'
-        findings += check_objects(dataset, name, num_queries, required=alone)
-        findings += check_files(dataset, name, num_files)
-    if not isinstance(runner.cfg.get('train_dataloader'), Mapping):  # built by hand
-        return findings
-    findings += check_batch(runner.cfg, runner.world_size)
-    if 'img_path' in datasets[0].get_data_info(0):  # generated data are easier
-        num_images = len(runner.train_dataloader.dataset)
-        findings += check_amount(runner.cfg, num_images, runner.world_size)
+def find_problems(runner: Runner, num_files: int) -> list[Finding]:
+    """Check the training of a runner; find nothing in data that are not a detection dataset's."""
+    dataset, findings = runner.train_dataloader.dataset, []
+    leaves = named_leaves(dataset, 'training data')
+    for leaf, name in leaves:
+        required = len(leaves) == 1
+        findings += check_objects(leaf, name, find_num_queries(runner.cfg), required)
+        findings += check_files(leaf, name, num_files)
+    # A loader built by hand says nothing in the config.
+    if leaves and isinstance(runner.cfg.get('train_dataloader'), Mapping):
+        findings += check_training(runner.cfg, dataset, runner.world_size)
     return findings

@@ -1,58 +1,61 @@
-"""Compares the classes of model and data before anything is computed with them."""
+"""Compare the classes of model and data before anything is computed with them."""
 
-from typing import Any
+from collections.abc import Iterator
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
 
+from mmdetr.config.training_check import check_num_classes, check_same_classes, classes_of
+from mmdetr.datasets.check import Finding
 from mmdetr.registry import HOOKS
+from mmdetr.utils.model import unwrap
 
 
 @HOOKS.register_module()
 class NumClassCheckHook(Hook):
-    """Stops a run whose model and datasets disagree on the classes.
+    """Stop a run whose model and datasets disagree on the classes.
 
     Raises:
         ValueError: A part of the model has another ``num_classes`` than the dataset has classes,
             or training and validation data differ in their classes.
     """
 
-    def before_train(self, runner: Any) -> None:
-        train_classes = _classes(runner.train_dataloader)
-        _check_model(runner, train_classes, 'train_dataloader')
+    def before_train(self, runner: Runner) -> None:
+        _check_model(runner, 'train_dataloader')
         if runner.val_loop is None:
             return
-        val_classes = _classes(runner.val_dataloader)
-        _check_model(runner, val_classes, 'val_dataloader')
-        if train_classes and val_classes and train_classes != val_classes:
-            raise ValueError(
-                'train_dataloader.dataset and val_dataloader.dataset differ in their classes or in '
-                f'the order of them: {train_classes} and {val_classes}. Set '
-                'metainfo=dict(classes=...) of both'
+        _check_model(runner, 'val_dataloader')
+        _raise_first(
+            check_same_classes(
+                classes_of(runner.train_dataloader.dataset),
+                classes_of(runner.val_dataloader.dataset),
+                'train_dataloader.dataset',
+                'val_dataloader.dataset',
             )
+        )
 
-    def before_val(self, runner: Any) -> None:
-        _check_model(runner, _classes(runner.val_dataloader), 'val_dataloader')
+    def before_val(self, runner: Runner) -> None:
+        _check_model(runner, 'val_dataloader')
 
-    def before_test(self, runner: Any) -> None:
-        _check_model(runner, _classes(runner.test_dataloader), 'test_dataloader')
-
-
-def _classes(dataloader: Any) -> tuple[str, ...]:
-    metainfo = getattr(dataloader.dataset, 'metainfo', None) or {}
-    return tuple(metainfo.get('classes') or ())
+    def before_test(self, runner: Runner) -> None:
+        _check_model(runner, 'test_dataloader')
 
 
-def _check_model(runner: Any, classes: tuple[str, ...], loader: str) -> None:
-    if not classes:
-        return
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+def _check_model(runner: Runner, loader: str) -> None:
+    classes = classes_of(getattr(runner, loader).dataset)
+    stated = _num_classes(unwrap(runner.model))
+    _raise_first(check_num_classes(stated, classes, f'{loader}.dataset'))
+
+
+def _num_classes(model: nn.Module) -> Iterator[tuple[str, int]]:
+    """Find every ``num_classes`` of a built model, with its key in the config."""
     for name, module in model.named_modules():
         num_classes = getattr(module, 'num_classes', None)
-        if isinstance(num_classes, int) and num_classes != len(classes):
-            key = '.'.join(filter(None, ('model', name, 'num_classes')))
-            names = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
-            raise ValueError(
-                f'{key} is {num_classes}, but {loader}.dataset has {len(classes)} classes '
-                f'({names}): set {key}={len(classes)} or the metainfo.classes of the dataset'
-            )
+        if isinstance(num_classes, int):
+            yield '.'.join(filter(None, ('model', name, 'num_classes'))), num_classes
+
+
+def _raise_first(findings: list[Finding]) -> None:
+    if findings:
+        raise ValueError(findings[0].text)

@@ -1,0 +1,70 @@
+"""The data checks before the first step of a training."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import ConcatDataset
+
+from mmdetr.datasets import CocoDataset, ShapesDataset
+from mmdetr.engine.hooks import DatasetCheckHook
+from mmdetr.registry import HOOKS
+from tests.helpers.coco_files import GOOD_ANNOTATIONS, GOOD_IMAGES, write_coco, write_images
+
+ROOT = Path(__file__).parents[2]
+
+
+def coco(folder: Path, annotations: list) -> CocoDataset:
+    ann_file = write_coco(folder, GOOD_IMAGES, annotations)
+    return CocoDataset(ann_file, data_prefix=dict(img=str(folder)))
+
+
+class Log:
+    def __init__(self) -> None:
+        self.text = ''
+
+    def log(self, level: int, text: str) -> None:
+        self.text += f'{level} {text}\n'
+
+
+def runner_of(dataset: Any) -> Any:
+    cfg = ConfigDict(
+        model=dict(bbox_head=dict(num_queries=100)),
+        train_cfg=dict(max_epochs=1),
+        train_dataloader=dict(batch_size=2),
+        optim_wrapper=dict(optimizer=dict(lr=1e-4)),
+    )
+    wrapped = SimpleNamespace(dataset=dataset)
+    return SimpleNamespace(train_dataloader=wrapped, cfg=cfg, world_size=1, logger=Log())
+
+
+def test_before_training(tmp_path: Path) -> None:
+    runner = runner_of(coco(tmp_path, GOOD_ANNOTATIONS))
+    write_images(tmp_path, GOOD_IMAGES[1:])
+    DatasetCheckHook().before_train(runner)
+    assert '30 training data: 1 of 4 image files looked for are missing' in runner.logger.text
+    assert '30 training from scratch on 4 images' in runner.logger.text
+    assert '20 batch: 2 images' in runner.logger.text
+
+    with pytest.raises(ValueError, match=r'cannot be trained on.*none of 4 images has an object'):
+        DatasetCheckHook().before_train(runner_of(coco(tmp_path, [])))
+    runner = runner_of(ConcatDataset([coco(tmp_path, []), coco(tmp_path, GOOD_ANNOTATIONS)]))
+    DatasetCheckHook().before_train(runner)
+    assert '30 training data, dataset 0: none of 4 images' in runner.logger.text
+
+
+def test_before_training_on_other_data() -> None:
+    runner = runner_of([1, 2, 3])
+    DatasetCheckHook().before_train(runner)
+    assert runner.logger.text == ''
+    runner = runner_of(ShapesDataset(num_images=3))
+    runner.cfg = Config()
+    DatasetCheckHook().before_train(runner)
+    assert 'scratch' not in runner.logger.text
+
+
+def test_on_by_default() -> None:
+    cfg = Config.fromfile(ROOT / 'configs/_base_/default_runtime.py')
+    assert isinstance(HOOKS.build(cfg.default_hooks.dataset_check), DatasetCheckHook)
