@@ -326,9 +326,9 @@ def _train_ours(
     path: str, inputs: Tensor, targets: list, keep_memory: bool = False, **options: Any
 ) -> tuple[nn.Module, Callable[[], Tensor]]:
     if keep_memory:
-        from mmdetr.utils.memory import keep_freed_memory
+        from mmdetr.utils.memory import disable_trimming
 
-        assert keep_freed_memory()
+        assert disable_trimming()
     model = ours(path, train=True, **options)
     samples = data_samples(targets, *inputs.shape[-2:])
 

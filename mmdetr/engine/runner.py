@@ -29,16 +29,16 @@ from mmdetr.registry import RUNNERS
 from .data_sampling import SkippingBatchSampler, seeded_dataloader_cfg
 from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
 from .hooks import (
-    HeapTrimHook,
     HistoryLimitHook,
     IterationSeedHook,
+    MallocTrimHook,
     NumClassCheckHook,
     PositionCheckHook,
     RankCheckHook,
 )
 from .loops import ResumableEpochLoop, ResumableIterLoop
-from .resume.start import (
-    StartingPoint,
+from .resume.find import (
+    StartCheckpoint,
     check_complete,
     drop_needless_pretraining,
     newest_training,
@@ -77,7 +77,7 @@ class DetectionRunner(Runner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.history = ValidationHistory()
-        self._start: StartingPoint | None = None
+        self._start: StartCheckpoint | None = None
         self._start_is_known = False
         super().__init__(*args, **kwargs)
 
@@ -157,7 +157,7 @@ class DetectionRunner(Runner):
             PositionCheckHook,
             RankCheckHook,
             HistoryLimitHook,
-            HeapTrimHook,
+            MallocTrimHook,
         ):
             self.register_hook(hook())
 
@@ -214,7 +214,7 @@ class DetectionRunner(Runner):
 
     # Reading checkpoints
 
-    def _find_start(self) -> StartingPoint | None:
+    def _find_start(self) -> StartCheckpoint | None:
         """The checkpoint that ``resume`` and ``load_from`` ask for, read once."""
         if self._start_is_known:
             return self._start

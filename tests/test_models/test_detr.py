@@ -194,9 +194,7 @@ def test_loss_step_updates_weights(small_model):
 def test_activation_checkpointing_changes_no_number(depth, monkeypatch):
     """Same losses and gradients, dropout and all; only the memory differs."""
     returns = []
-    monkeypatch.setattr(
-        'mmdetr.models.layers.checkpointing.return_freed_memory', lambda: returns.append(1)
-    )
+    monkeypatch.setattr('mmdetr.models.layers.checkpointing.trim_memory', lambda: returns.append(1))
     config = model_config(read_case('sine_post')[0])
     config['backbone'] |= dict(depth=depth, frozen_stages=1)
     config['bbox_head']['transformer']['dropout'] = 0.3

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from mmdetr.utils.memory import return_freed_memory
+from mmdetr.utils.memory import trim_memory
 
 
 def run(module: Callable[..., Any], *args: Any, checkpointing: bool) -> Any:
@@ -32,5 +32,5 @@ def _contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
 @contextmanager
 def _after_return() -> Iterator[None]:
     if not torch.cuda.is_available():
-        return_freed_memory()
+        trim_memory()
     yield

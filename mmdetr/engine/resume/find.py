@@ -12,7 +12,7 @@ from mmdetr.checkpoint import CheckpointError, Source, load_file, read_source
 
 
 @dataclass
-class StartingPoint:
+class StartCheckpoint:
     """A checkpoint file that was read.
 
     Attributes:
@@ -35,7 +35,7 @@ class _NoTrainingError(CheckpointError):
     """An intact file, but of weights alone."""
 
 
-def read_training(filename: str) -> StartingPoint:
+def read_training(filename: str) -> StartCheckpoint:
     """A checkpoint to resume from, its checksums compared.
 
     Raises:
@@ -52,7 +52,7 @@ def read_training(filename: str) -> StartingPoint:
         raise CheckpointError(f'{error}. The newest intact one is {other.filename}') from error
 
 
-def newest_training(work_dir: str | Path, logger: Logger) -> StartingPoint | None:
+def newest_training(work_dir: str | Path, logger: Logger) -> StartCheckpoint | None:
     """The newest intact checkpoint that training can resume from.
 
     Returns:
@@ -70,19 +70,21 @@ def newest_training(work_dir: str | Path, logger: Logger) -> StartingPoint | Non
     return found
 
 
-def read_weights(filename: str, model: nn.Module, map_location: Any = 'cpu') -> StartingPoint:
+def read_weights(filename: str, model: nn.Module, map_location: Any = 'cpu') -> StartCheckpoint:
     """A checkpoint to take weights from: a detector's in any published format.
 
     Raises:
         CheckpointError: The file cannot be used.
     """
     if hasattr(model, 'bbox_head'):
-        return StartingPoint(filename, read_source(filename, map_location))
+        return StartCheckpoint(filename, read_source(filename, map_location))
     content = load_file(filename, map_location)
-    return StartingPoint(filename, content if 'state_dict' in content else {'state_dict': content})
+    return StartCheckpoint(
+        filename, content if 'state_dict' in content else {'state_dict': content}
+    )
 
 
-def _load_training(filename: str) -> StartingPoint:
+def _load_training(filename: str) -> StartCheckpoint:
     checkpoint = load_file(filename, verify=True)
     content = set(checkpoint) if isinstance(checkpoint, dict) else set()
     missing = {'meta', 'state_dict', 'message_hub', 'optimizer'} - content
@@ -91,10 +93,10 @@ def _load_training(filename: str) -> StartingPoint:
             f'{filename} cannot be resumed from, it has no {", ".join(sorted(missing))}. To start '
             'a new training from its weights, set load_from instead'
         )
-    return StartingPoint(filename, checkpoint)
+    return StartCheckpoint(filename, checkpoint)
 
 
-def _intact_trainings(folder: Path, damaged: list[CheckpointError]) -> Iterator[StartingPoint]:
+def _intact_trainings(folder: Path, damaged: list[CheckpointError]) -> Iterator[StartCheckpoint]:
     """Checkpoints of a run that load, the newest first; errors of others go to ``damaged``."""
     for path in _checkpoints(folder):
         try:
