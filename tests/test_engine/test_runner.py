@@ -14,6 +14,7 @@ from mmdetr.checkpoint import CheckpointError, load_file
 from mmdetr.engine import DetectionRunner
 from mmdetr.engine.distributed import choose_backend, init_cpu_process_group
 from mmdetr.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from mmdetr.engine.resume.history import ValidationHistory
 from tests.helpers.toy import ToyModel, toy_config, weights
 
 
@@ -82,7 +83,8 @@ def test_evaluating_half_a_model_is_an_error(tmp_path: Path) -> None:
 def test_evaluation_gives_what_training_saw(tmp_path: Path) -> None:
     runner = build(tmp_path / 'a', custom_hooks=[dict(type='EMAHook', momentum=0.1)])
     runner.train()
-    best = max(runner.history.entries, key=lambda entry: entry['metrics']['toy/score'])
+    history = ValidationHistory(runner.message_hub).entries
+    best = max(history, key=lambda entry: entry['metrics']['toy/score'])
     changes: dict = dict(
         load_from=best['best']['best_ckpt'],
         custom_hooks=[dict(type='EMAHook', momentum=0.1)],
@@ -165,7 +167,7 @@ def test_steps_are_seeded(tmp_path: Path) -> None:
         runner = build(tmp_path / f'{len(results)}', randomness__seed=seed)
         state = {k: torch.zeros_like(v) for k, v in runner.model.state_dict().items()}
         runner.model.load_state_dict(state | {'layers.3.bias': torch.ones(1)})
-        runner._has_loaded = True
+        runner.has_loaded = True
         torch.rand(len(results) + 1)
         runner.train()
         results.append(weights(runner))

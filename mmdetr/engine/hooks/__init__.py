@@ -10,7 +10,18 @@ from .position_check_hook import PositionCheckHook
 from .rank_check_hook import RankCheckHook
 from .visualization_hook import DetVisualizationHook
 
+# DetectionRunner registers these whatever the config says.
+ALWAYS_REGISTERED = (
+    IterationSeedHook,
+    NumClassCheckHook,
+    PositionCheckHook,
+    RankCheckHook,
+    HistoryLimitHook,
+    MallocTrimHook,
+)
+
 __all__ = [
+    'ALWAYS_REGISTERED',
     'CheckpointHook',
     'CollapseWatchHook',
     'DatasetCheckHook',

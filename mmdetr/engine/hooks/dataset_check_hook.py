@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmdetr.datasets.check import (
     Finding,
@@ -22,7 +22,7 @@ from mmdetr.utils.arguments import check_at_least
 
 @HOOKS.register_module()
 class DatasetCheckHook(Hook):
-    """Logs what tools/dataset/check.py finds without opening images or annotation files.
+    """Log what tools/dataset/check.py finds without opening images or annotation files.
 
     It runs on the main process. Most findings are warnings.
 
@@ -37,7 +37,7 @@ class DatasetCheckHook(Hook):
         check_at_least(0, 'DatasetCheckHook', num_files=num_files)
         self.num_files = num_files
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         if not is_main_process():
             return
         findings = check_training(runner, self.num_files)
@@ -49,8 +49,8 @@ class DatasetCheckHook(Hook):
             raise ValueError('the data cannot be trained on: ' + '; '.join(errors))
 
 
-def check_training(runner: Any, num_files: int) -> list[Finding]:
-    """The checks of one runner; none for data that are not a detection dataset's."""
+def check_training(runner: Runner, num_files: int) -> list[Finding]:
+    """Run the checks of one runner; none for data that are not a detection dataset's."""
     datasets = leaf_datasets(runner.train_dataloader.dataset)
     if not datasets:
         return []

@@ -1,23 +1,25 @@
-"""Compares the classes of model and data before anything is computed with them."""
+"""Compare the classes of model and data before anything is computed with them."""
 
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 from mmdetr.registry import HOOKS
+from mmdetr.utils.model import unwrap
+from mmdetr.utils.text import shorten
 
 
 @HOOKS.register_module()
 class NumClassCheckHook(Hook):
-    """Stops a run whose model and datasets disagree on the classes.
+    """Stop a run whose model and datasets disagree on the classes.
 
     Raises:
         ValueError: A part of the model has another ``num_classes`` than the dataset has classes,
             or training and validation data differ in their classes.
     """
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         train_classes = _classes(runner.train_dataloader)
         _check_model(runner, train_classes, 'train_dataloader')
         if runner.val_loop is None:
@@ -31,10 +33,10 @@ class NumClassCheckHook(Hook):
                 'metainfo=dict(classes=...) of both'
             )
 
-    def before_val(self, runner: Any) -> None:
+    def before_val(self, runner: Runner) -> None:
         _check_model(runner, _classes(runner.val_dataloader), 'val_dataloader')
 
-    def before_test(self, runner: Any) -> None:
+    def before_test(self, runner: Runner) -> None:
         _check_model(runner, _classes(runner.test_dataloader), 'test_dataloader')
 
 
@@ -43,16 +45,15 @@ def _classes(dataloader: Any) -> tuple[str, ...]:
     return tuple(metainfo.get('classes') or ())
 
 
-def _check_model(runner: Any, classes: tuple[str, ...], loader: str) -> None:
+def _check_model(runner: Runner, classes: tuple[str, ...], loader: str) -> None:
     if not classes:
         return
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    for name, module in model.named_modules():
+    for name, module in unwrap(runner.model).named_modules():
         num_classes = getattr(module, 'num_classes', None)
         if isinstance(num_classes, int) and num_classes != len(classes):
             key = '.'.join(filter(None, ('model', name, 'num_classes')))
-            names = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
             raise ValueError(
                 f'{key} is {num_classes}, but {loader}.dataset has {len(classes)} classes '
-                f'({names}): set {key}={len(classes)} or the metainfo.classes of the dataset'
+                f'({shorten(classes)}): set {key}={len(classes)} or the metainfo.classes of the '
+                'dataset'
             )

@@ -1,4 +1,4 @@
-"""Compares the sizes of the pipelines' images with the positional encoding's before any step."""
+"""Compare the sizes of the pipelines' images with the positional encoding's before any step."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 from mmcv.transforms import RandomChoice, RandomChoiceResize, RandomFlip
 from mmcv.transforms import Resize as MMCVResize
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 from mmdetr.datasets.transforms import LoadAnnotations, PackDetInputs
 from mmdetr.registry import HOOKS
+from mmdetr.utils.model import unwrap
 
 Sizes = set[tuple[int, int]]
 _KEEP_SIZE = (LoadAnnotations, PackDetInputs, RandomFlip)
@@ -17,9 +18,9 @@ _KEEP_SIZE = (LoadAnnotations, PackDetInputs, RandomFlip)
 
 @HOOKS.register_module()
 class PositionCheckHook(Hook):
-    """Stops a run whose images are too large, or of a wrong size, for a learned encoding.
+    """Stop a run whose images are too large, or of a wrong size, for a learned encoding.
 
-    Looks at positional encodings with ``check_size(height, width)`` and at the last resizing step
+    Look at positional encodings with ``check_size(height, width)`` and at the last resizing step
     of the pipelines. Where that leaves the size open, or a step of one's own follows it, the
     encoding itself complains when such an image comes.
 
@@ -27,20 +28,20 @@ class PositionCheckHook(Hook):
         ValueError: A pipeline can give an image that the positional encoding cannot take.
     """
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         _check(runner, 'train_dataloader')
         if runner.val_loop is not None:
             _check(runner, 'val_dataloader')
 
-    def before_val(self, runner: Any) -> None:
+    def before_val(self, runner: Runner) -> None:
         _check(runner, 'val_dataloader')
 
-    def before_test(self, runner: Any) -> None:
+    def before_test(self, runner: Runner) -> None:
         _check(runner, 'test_dataloader')
 
 
 def image_sizes(transforms: Iterable, sizes: Sizes | None = None) -> Sizes:
-    """The extreme sizes of the images that leave a pipeline, as far as its steps tell.
+    """Find the extreme sizes of the images that leave a pipeline, as far as its steps tell.
 
     Args:
         transforms: The built steps.
@@ -72,8 +73,8 @@ def _resized(scale: Any, keep_ratio: bool) -> Sizes:
     return {(height, width), (width, height)} if keep_ratio else {(height, width)}
 
 
-def _check(runner: Any, loader: str) -> None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+def _check(runner: Runner, loader: str) -> None:
+    model = unwrap(runner.model)
     encoding: Any = getattr(getattr(model, 'bbox_head', None), 'positional_encoding', None)
     strides = getattr(getattr(model, 'backbone', None), 'strides', None)
     if not hasattr(encoding, 'check_size') or strides is None:
@@ -101,7 +102,7 @@ def _check_size(
 
 
 def _pipelines(dataset: Any) -> Iterator[list]:
-    """The steps of a dataset, or of those that a wrapper such as ConcatDataset holds."""
+    """Find the steps of a dataset, or of those that a wrapper such as ConcatDataset holds."""
     for part in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
         if part is not None:
             yield from _pipelines(part)

@@ -18,14 +18,16 @@ class StartCheckpoint:
     Attributes:
         filename: Where it is.
         content: What is in it; a detector's weights in any published format as a ``Source``.
+        resumes: Whether the run continues the training that the file comes from.
     """
 
     filename: str
     content: Source | dict
+    resumes: bool = False
 
     @property
     def state_dict(self) -> Mapping[str, Tensor]:
-        """The weights under the names that the model gives them."""
+        """Weights under the names that the model gives them."""
         if isinstance(self.content, Source):
             return self.content.state_dict
         return self.content['state_dict']
@@ -35,8 +37,40 @@ class _NoTrainingError(CheckpointError):
     """An intact file, but of weights alone."""
 
 
+def find_start(
+    resume: bool | str, load_from: str | None, work_dir: str, model: nn.Module, logger: Logger
+) -> StartCheckpoint | None:
+    """Read the checkpoint that a run starts from.
+
+    Args:
+        resume: Whether to continue a training: that of ``load_from``, or else the newest of
+            ``work_dir``. ``'auto'`` prefers ``work_dir``, and begins from the weights of
+            ``load_from`` where it has none.
+        load_from: Path, or for weights what :func:`mmdetr.checkpoint.load_file` takes.
+        work_dir: Folder of the run.
+        model: What the weights are for, without a wrapper.
+        logger: Is told of damaged files and of a beginning where there is nothing to resume.
+
+    Returns:
+        None where the run begins anew.
+
+    Raises:
+        FileNotFoundError: No such file.
+        CheckpointError: A file cannot be used.
+    """
+    if resume and load_from is not None and resume != 'auto':
+        return read_training(load_from)
+    if resume:
+        start = newest_training(work_dir, logger)
+        if start is not None:
+            return start
+        source = f'from {load_from}' if load_from else 'anew'
+        logger.warning(f'Nothing to resume in {work_dir}: begins {source}')
+    return None if load_from is None else read_weights(load_from, model)
+
+
 def read_training(filename: str) -> StartCheckpoint:
-    """A checkpoint to resume from, its checksums compared.
+    """Read a checkpoint to resume from and compare its checksums.
 
     Raises:
         FileNotFoundError: No such file.
@@ -53,7 +87,7 @@ def read_training(filename: str) -> StartCheckpoint:
 
 
 def newest_training(work_dir: str | Path, logger: Logger) -> StartCheckpoint | None:
-    """The newest intact checkpoint that training can resume from.
+    """Read the newest intact checkpoint that training can resume from.
 
     Returns:
         None where no training has left a checkpoint.
@@ -71,7 +105,7 @@ def newest_training(work_dir: str | Path, logger: Logger) -> StartCheckpoint | N
 
 
 def read_weights(filename: str, model: nn.Module, map_location: Any = 'cpu') -> StartCheckpoint:
-    """A checkpoint to take weights from: a detector's in any published format.
+    """Read a checkpoint to take weights from: a detector's in any published format.
 
     Raises:
         CheckpointError: The file cannot be used.
@@ -93,11 +127,11 @@ def _load_training(filename: str) -> StartCheckpoint:
             f'{filename} cannot be resumed from, it has no {", ".join(sorted(missing))}. To start '
             'a new training from its weights, set load_from instead'
         )
-    return StartCheckpoint(filename, checkpoint)
+    return StartCheckpoint(filename, checkpoint, resumes=True)
 
 
 def _intact_trainings(folder: Path, damaged: list[CheckpointError]) -> Iterator[StartCheckpoint]:
-    """Checkpoints of a run that load, the newest first; errors of others go to ``damaged``."""
+    """Read checkpoints of a run, the newest first; errors of others go to ``damaged``."""
     for path in _checkpoints(folder):
         try:
             yield _load_training(str(path))
@@ -108,7 +142,7 @@ def _intact_trainings(folder: Path, damaged: list[CheckpointError]) -> Iterator[
 
 
 def _checkpoints(work_dir: Path) -> list[Path]:
-    """Checkpoints of a run: first the one ``last_checkpoint`` names, then the newest first."""
+    """List checkpoints of a run: first the one ``last_checkpoint`` names, then the newest first."""
     candidates, folders = [], [work_dir]
     pointer = work_dir / 'last_checkpoint'
     if pointer.is_file():
