@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import nn
@@ -207,3 +209,37 @@ def test_launcher_without_its_variables(monkeypatch: Any) -> None:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(RuntimeError, match=r'RANK, .*MASTER_PORT not set.*dist_train'):
         init_cpu_process_group('pytorch')
+
+
+def saved_config(path: Path) -> Config:
+    return Config.fromstring(load_file(path)['meta']['cfg'], '.py')
+
+
+def test_config_is_laid_out_once_for_all_checkpoints(tmp_path: Path, monkeypatch: Any) -> None:
+    layouts = []
+    real = Config.pretty_text.fget
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda c: layouts.append(1) or real(c)))
+    runner = build(tmp_path)
+    assert runner.epoch == 0  # builds the loop
+    layouts.clear()
+    without = dict(save_optimizer=False, save_param_scheduler=False)
+    for i in range(3):
+        runner.save_checkpoint(str(tmp_path), f'{i}.pth', **without)
+    assert len(layouts) == 1
+    assert saved_config(tmp_path / '0.pth').model.type == 'ToyModel'
+
+
+class ConfigEditor(Hook):
+    """Changes the config after the first epoch, as a hook that adapts the run may do."""
+
+    def after_train_epoch(self, runner: Any) -> None:
+        if runner.epoch == 1:
+            runner.cfg.model.dropout = 0.25
+
+
+def test_changed_config_is_saved_as_it_is(tmp_path: Path) -> None:
+    runner = build(tmp_path, default_hooks__checkpoint__max_keep_ckpts=-1)
+    runner.register_hook(ConfigEditor())
+    runner.train()
+    assert 'dropout' not in saved_config(tmp_path / 'epoch_1.pth').model
+    assert saved_config(tmp_path / 'epoch_2.pth').model.dropout == 0.25

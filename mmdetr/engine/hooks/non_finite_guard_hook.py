@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.nn.utils import clip_grad_norm_
@@ -62,14 +62,15 @@ class NonFiniteGuardHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look at gradients from within the optimiser, and at errors from within the step."""
-        if not isinstance(runner.optim_wrapper, OptimWrapper):
+        wrapper = runner.optim_wrapper
+        if not isinstance(wrapper, OptimWrapper) or isinstance(wrapper, OptimWrapperDict):
             raise TypeError(
                 'NonFiniteGuardHook guards one optimiser, not a '
-                f'{type(runner.optim_wrapper).__name__}: default_hooks=dict(non_finite_guard=None)'
+                f'{type(wrapper).__name__}: default_hooks=dict(non_finite_guard=None)'
             )
         self._installed.close()  # that of a training which ended with an error
-        self._optim_wrapper = runner.optim_wrapper
-        handle = runner.optim_wrapper.optimizer.register_step_pre_hook(self._before_step)
+        self._optim_wrapper = wrapper
+        handle = wrapper.optimizer.register_step_pre_hook(self._before_step)
         self._installed.callback(handle.remove)
         self._guard_step(runner)
 

@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from torch import nn
 from torch.optim import Optimizer
@@ -43,8 +43,9 @@ class RankCheckHook(Hook):
                 'with round_up=True (train_dataloader.sampler)'
             )
         self._runner = runner
-        if isinstance(runner.optim_wrapper, OptimWrapper):
-            optimizer = runner.optim_wrapper.optimizer
+        wrapper = runner.optim_wrapper
+        if isinstance(wrapper, OptimWrapper) and not isinstance(wrapper, OptimWrapperDict):
+            optimizer = wrapper.optimizer
             self._handle = optimizer.register_step_pre_hook(self._before_step)
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
