@@ -62,11 +62,10 @@ def test_iteration_seed_hook(tmp_path: Path) -> None:
             torch.rand(1)
 
     results = []
-    for other in ((), (Draw(),)):
-        changes: dict = dict(train_dataloader__dataset__augment=False)
-        runner = build(
-            tmp_path / str(len(results)), dict(type='IterationSeedHook'), *other, **changes
-        )
+    for others in ([], [Draw()]):
+        folder, hook = tmp_path / str(len(results)), dict(type='IterationSeedHook')
+        runner = build(folder, hook, train_dataloader__dataset__augment=False)
+        runner.register_custom_hooks(others)
         runner.train()
         results.append(weights(runner))
     assert torch.equal(*results)

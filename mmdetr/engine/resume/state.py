@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce, is_distributed
 from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamScheduler
+from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler
 from torch import Tensor, nn
 
 from mmdetr.checkpoint import CheckpointError
@@ -91,7 +91,7 @@ def restore_gradients(model: nn.Module, gradients: dict[str, Tensor]) -> None:
         parameters[name].grad = gradient.to(parameters[name].device)
 
 
-def restore_param_schedulers(schedulers: list[_ParamScheduler], states: list[dict]) -> None:
+def restore_param_schedulers(schedulers: list, states: list[dict]) -> None:
     """Load the states of all learning rate schedules.
 
     Raises:
@@ -106,7 +106,7 @@ def restore_param_schedulers(schedulers: list[_ParamScheduler], states: list[dic
         _restore_param_scheduler(scheduler, state)
 
 
-def _restore_param_scheduler(scheduler: _ParamScheduler, state: dict) -> None:
+def _restore_param_scheduler(scheduler: Any, state: dict) -> None:
     """Load a schedule's state; its end is that of the config, so that a run can be extended.
 
     A schedule whose end defaults to the run's length skips its last step; if the run is extended,
