@@ -49,7 +49,7 @@ _MMENGINE_HOOKS = [
 
 @RUNNERS.register_module()
 class DetectionRunner(Runner):
-    """Trains, validates and tests a detector from a config.
+    """Train, validate and test a detector from a config.
 
     On top of mmengine's Runner: a resumed run ends with the same weights as one never interrupted
     (also within an epoch and with gradients half accumulated); checkpoints are read without

@@ -1,4 +1,4 @@
-"""Keeps a training on a CPU from growing with the image sizes it has seen."""
+"""Keep a training on a CPU from growing with the image sizes it has seen."""
 
 from typing import Any
 
