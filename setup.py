@@ -22,22 +22,33 @@ def read_requirements(name: str) -> list[str]:
     return requirements
 
 
-def has_full_mmcv() -> bool:
-    """Whether the target environment holds mmcv with compiled operators.
+# Distributions that are the same import package as a requirement: installing one over the other
+# breaks both.
+REPLACEMENTS = {
+    'mmcv-lite': {'mmcv', 'onedl-mmcv'},
+    'mmengine': {'mmengine-lite', 'onedl-mmengine'},
+}
 
-    mmcv and mmcv-lite are the same import package, so installing one over the other breaks it. An
-    isolated build does not see the environment on its path, hence the look at its folders.
+
+def installed_distributions() -> set[str]:
+    """Names of the distributions in the target environment.
+
+    An isolated build does not see the environment on its path, hence the look at its folders.
     """
     folders = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib')}
     found = distributions(path=[folder for folder in folders if folder])
-    return any((dist.metadata['Name'] or '').lower() == 'mmcv' for dist in found)
+    names = [dist.metadata['Name'] or '' for dist in found]
+    return {re.sub(r'[-_.]+', '-', name).lower() for name in names}
 
 
 def runtime_requirements() -> list[str]:
-    requirements = read_requirements('runtime')
-    if has_full_mmcv():
-        return [line for line in requirements if not line.startswith('mmcv-lite')]
-    return requirements
+    """Runtime requirements without those for which a replacement is installed."""
+    installed = installed_distributions()
+    return [
+        line
+        for line in read_requirements('runtime')
+        if not REPLACEMENTS.get(re.split(r'[<>=!~ ]', line)[0], set()) & installed
+    ]
 
 
 version = re.search(r"__version__ = '(.+)'", (ROOT / 'mmdetr/version.py').read_text())

@@ -151,9 +151,9 @@ def _train_ours(
     path: str, inputs: Tensor, targets: Targets, keep_memory: bool = False, **options: Any
 ) -> tuple[nn.Module, Callable[[], Tensor]]:
     if keep_memory:
-        from mmdetr.utils.memory import keep_freed_memory
+        from mmdetr.utils.memory import disable_trimming
 
-        assert keep_freed_memory()
+        assert disable_trimming()
     model = ours(path, train=True, **options)
     samples = data_samples(targets, *inputs.shape[-2:])
     return model, lambda: model.parse_losses(model(inputs, None, samples, mode='loss'))[0]

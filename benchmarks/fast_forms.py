@@ -59,10 +59,10 @@ def inference_variants(inputs: Any, keep_memory: bool) -> dict[str, Callable[[],
 
     from mmdetr.models.backbones import ResNet
     from mmdetr.models.fast import conv_norm, fold_batch_norms, use_plain_forms
-    from mmdetr.utils.memory import keep_freed_memory
+    from mmdetr.utils.memory import disable_trimming
 
     if keep_memory:
-        keep_freed_memory()
+        disable_trimming()
     fused = conv_norm.has_fused_kernels
 
     def call(model: Any, kernels: bool = True) -> Callable[[], Any]:

@@ -68,7 +68,7 @@ def training_step() -> Iterator[str]:
     yield '## Training step, DETR-R50, float32\n\n'
     yield (
         'Losses, gradients, clipping, AdamW. Memory is the peak above that after importing the '
-        'libraries. "memory kept" calls `mmdetr.utils.memory.keep_freed_memory()` first.\n'
+        'libraries. "memory kept" calls `mmdetr.utils.memory.disable_trimming()` first.\n'
     )
     for path in sorted(RESULTS.glob('training_step_*.json')):
         result = load(path.stem)

@@ -134,7 +134,7 @@ def page(memories: list[Memory], progress: Any) -> str:
         'epochs, each with a checkpoint and a validation. MiB: of the main process all but mapped '
         'files, and the heap in use after each step; of workers what they do not share with it. '
         'What the main process holds beyond its heap in use waits in the C library for tensors of '
-        'other sizes, until `HeapTrimHook` returns it. Each minute counts with the most that was '
+        'other sizes, until `MallocTrimHook` returns it. Each minute counts with the most that was '
         'held in it. The slope is that of a line through the last two thirds, the rise what it '
         f'makes of them; flat is a rise of at most {TOLERATED_SHARE:.0%} or {TOLERATED_MIB:.0f} '
         'MiB.\n\n' + table(columns, rows) + '\n![memory over time](soak.png)\n'

@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import platform
+from typing import Any
 
 import pytest
 import torch
@@ -23,3 +24,11 @@ def pytest_report_header() -> str:
 def _mmdetr_scope() -> None:
     """Registries resolve names as they do under a config with default_scope='mmdetr'."""
     init_default_scope('mmdetr')
+
+
+@pytest.fixture
+def quick_runner(monkeypatch: Any) -> None:
+    """Build runners without what takes seconds each: asking compilers, laying out the config."""
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+    layout = 'mmengine.config.config.FormatCode'
+    monkeypatch.setattr(layout, lambda text, **_: (text, False), raising=False)

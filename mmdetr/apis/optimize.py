@@ -4,7 +4,7 @@ import torch
 from mmengine.model import BaseDataPreprocessor, BaseModel
 
 from mmdetr.models.fast import fold_batch_norms, use_fast_forms
-from mmdetr.utils.memory import keep_freed_memory
+from mmdetr.utils.memory import disable_trimming
 
 _DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -16,7 +16,7 @@ def optimize_for_inference(
 
     Batch norms become part of the convolutions, whose weights lie channels last. On a CPU in
     float32, wide 3x3 convolutions take Winograd's form and the process keeps freed memory
-    (:func:`mmdetr.utils.memory.keep_freed_memory`). Weights move to ``dtype``; images are
+    (:func:`mmdetr.utils.memory.disable_trimming`). Weights move to ``dtype``; images are
     normalised in float32 and scores and boxes come out in float32 as before.
 
     The state dict no longer fits the model's checkpoints: load first.
@@ -44,7 +44,7 @@ def optimize_for_inference(
     model.eval().requires_grad_(False)
     on_cpu = device.type == 'cpu'
     if on_cpu:
-        keep_freed_memory()
+        disable_trimming()
     use_fast_forms(model)
     fold_batch_norms(model, winograd=on_cpu and wanted == torch.float32)
     for part in model.children():

@@ -64,7 +64,7 @@ class SeededDataset(Dataset):
 
 
 class EpochSampler(Sampler):
-    """Sends the seed and the epoch along with the indices of another sampler.
+    """Send the seed and the epoch along with the indices of another sampler.
 
     Args:
         dataset: What the sampler draws from.
@@ -152,7 +152,7 @@ class SkippingBatchSampler(Sampler):
 
 
 def seeded_dataloader_cfg(dataloader: dict, seed: int) -> dict:
-    """The config of a training dataloader with the three classes above put in.
+    """Put the three classes above into the config of a training dataloader.
 
     Args:
         dataloader: Config as :meth:`mmengine.runner.Runner.build_dataloader` takes it.

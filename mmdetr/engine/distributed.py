@@ -40,7 +40,7 @@ def init_cpu_process_group(launcher: str, timeout: int | None = None) -> None:
 
 
 def choose_backend(configured: str | None) -> str:
-    """nccl for GPUs unless the config says otherwise, gloo without one."""
+    """Choose nccl for GPUs unless the config says otherwise, gloo without one."""
     if not torch.cuda.is_available():
         return 'gloo'
     return configured or 'nccl'

@@ -1,31 +1,45 @@
 """Training loops that can continue in the middle of an epoch and catch up on a validation."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
-from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner.utils import calc_dynamic_intervals
 from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdetr.utils.arguments import check_at_least
 
-from .data_sampling import SkippingBatchSampler, position_dataloader
+from .data_sampling import SkippingBatchSampler, position_dataloader, seeded_dataloader_cfg
+
+if TYPE_CHECKING:
+    from .runner import DetectionRunner
+
+
+def _seeded(dataloader: DataLoader | dict, runner: 'DetectionRunner') -> DataLoader | dict:
+    """Let a dataloader that is still to be built seed its data per sample."""
+    if isinstance(dataloader, dict):
+        return seeded_dataloader_cfg(dataloader, runner.shared_seed)
+    return dataloader
 
 
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """mmengine's epoch loop; a run killed after the checkpoint of an epoch validates it first.
+    """mmengine's epoch loop, which resumes within an epoch, over data seeded per sample.
+
+    If the run died between an epoch's checkpoint and its validation, it validates first.
 
     Attributes:
         batches_done: Batches of the current epoch that are already trained.
+        validation_missed: Whether the resumed run has no outcome of the validation that follows its
+            checkpoint.
     """
 
     batches_done = 0
+    validation_missed = False
 
     def __init__(
         self,
-        runner: Any,
+        runner: 'DetectionRunner',
         dataloader: DataLoader | dict,
         max_epochs: int,
         val_begin: int = 1,
@@ -33,12 +47,19 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
         check_at_least(1, 'train_cfg', max_epochs=max_epochs, val_interval=val_interval)
-        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        super().__init__(
+            runner,
+            _seeded(dataloader, runner),
+            max_epochs,
+            val_begin,
+            val_interval,
+            dynamic_intervals,
+        )
 
     def run(self) -> nn.Module:
         """Launch training."""
         self.runner.call_hook('before_train')
-        if self.runner.validation_missed and self.batches_done == 0:
+        if self.validation_missed and self.batches_done == 0:
             self._validate_if_due()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -72,12 +93,17 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 class ResumableIterLoop(IterBasedTrainLoop):
     """mmengine's iteration loop, which resumes without loading the data already trained.
 
-    It also starts no worker before it runs, so that a resumed seed reaches the sampler in time.
+    It validates first if the run died between a checkpoint and its validation.
+
+    Attributes:
+        validation_missed: As in :class:`ResumableEpochLoop`.
     """
+
+    validation_missed = False
 
     def __init__(
         self,
-        runner: Any,
+        runner: 'DetectionRunner',
         dataloader: DataLoader | dict,
         max_iters: int,
         val_begin: int = 1,
@@ -85,7 +111,9 @@ class ResumableIterLoop(IterBasedTrainLoop):
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
         check_at_least(1, 'train_cfg', max_iters=max_iters, val_interval=val_interval)
-        BaseLoop.__init__(self, runner, dataloader)
+        # Past IterBasedTrainLoop.__init__, which starts the workers: the sampler is to have the
+        # seed of a resumed run first. The rest of what it sets follows.
+        BaseLoop.__init__(self, runner, _seeded(dataloader, runner))
         self._max_iters = int(max_iters)
         self._max_epochs = 1
         self._epoch = self._iter = 0
@@ -102,7 +130,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         # To hooks, the whole training is one long epoch.
         self.runner.call_hook('before_train_epoch')
-        if self.runner.validation_missed:
+        if self.validation_missed:
             self._validate_if_due()
         batches = self._batches()
         while self._iter < self._max_iters and not self.stop_training:

@@ -10,7 +10,7 @@ import torch
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed from any numbers and names; equal parts give equal seeds on any machine."""
+    """Derive a 63-bit seed from numbers and names; equal parts give equal seeds on any machine."""
     text = '/'.join(str(part) for part in parts).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), 'little') >> 1
 

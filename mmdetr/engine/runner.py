@@ -2,85 +2,90 @@
 
 import copy
 import os
-import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import all_reduce, is_distributed, is_main_process
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
-from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler
-from mmengine.runner import Runner
-from mmengine.runner.base_loop import BaseLoop
-from mmengine.runner.checkpoint import _load_checkpoint_to_model, weights_to_cpu
-from mmengine.utils import apply_to
+from mmengine.optim import OptimWrapper
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
-from torch.utils.data import DataLoader
 
-from mmdetr import __version__
-from mmdetr.checkpoint import CheckpointError, CheckpointFile, load_into, save_file
+from mmdetr.checkpoint import CheckpointFile, load_into, save_file
 from mmdetr.config.check import check_config_types
 from mmdetr.registry import RUNNERS
+from mmdetr.utils.model import unwrap
 
-from .data_sampling import SkippingBatchSampler, seeded_dataloader_cfg
 from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
-from .hooks import (
-    HeapTrimHook,
-    HistoryLimitHook,
-    IterationSeedHook,
-    NumClassCheckHook,
-    PositionCheckHook,
-    RankCheckHook,
-)
+from .hooks import ALWAYS_REGISTERED
 from .loops import ResumableEpochLoop, ResumableIterLoop
-from .resume.start import (
-    StartingPoint,
+from .resume.find import (
+    StartCheckpoint,
     check_complete,
     drop_needless_pretraining,
-    newest_training,
+    find_start,
     read_training,
     read_weights,
 )
-from .resume.state import (
-    ValidationHistory,
-    pending_gradients,
-    plain,
-    plain_message_hub,
-    restore_message_hub,
-    resume_param_scheduler_state,
-)
+from .resume.restore import load_weights, restore_training
+from .resume.save import ConfigText, training_checkpoint
+from .resume.state import pending_gradients
 
 _LOOPS = {'EpochBasedTrainLoop': ResumableEpochLoop, 'IterBasedTrainLoop': ResumableIterLoop}
+_MMENGINE_HOOKS = [
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+]
 
 
 @RUNNERS.register_module()
 class DetectionRunner(Runner):
-    """Trains, validates and tests a detector from a config.
+    """Train, validate and test a detector from a config.
 
     On top of mmengine's Runner: a resumed run ends with the same weights as one never interrupted
     (also within an epoch and with gradients half accumulated); checkpoints are read without
-    running code and replaced atomically; distributed training works on the CPU.
+    running code and replaced atomically; distributed training works on the CPU. How a run is saved
+    and resumed is in :mod:`mmdetr.engine.resume`.
 
-    ``resume=True`` without ``load_from`` takes the newest intact checkpoint of ``work_dir``.
-    ``resume='auto'`` does too, and begins from ``load_from``, if given, where there is none.
+    Args:
+        load_from: Checkpoint to take weights from, or with ``resume=True`` to resume from.
+        resume: ``True`` without ``load_from`` takes the newest intact checkpoint of ``work_dir``.
+            ``'auto'`` does too, and begins from ``load_from``, if given, where there is none.
+        randomness: ``seed``, ``diff_rank_seed`` and ``deterministic``.
+        kwargs: As mmengine's Runner takes them.
+
+    Attributes:
+        has_loaded: Whether the model holds the weights of a checkpoint.
+        config_text: The config as it goes into checkpoints.
     """
 
     # Set by mmengine, first as configs, later as what was built from them.
-    _train_dataloader: Any
-    _resume: Any
     optim_wrapper: Any
     param_schedulers: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.history = ValidationHistory()
-        self._start: StartingPoint | None = None
-        self._start_is_known = False
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        *args: Any,
+        load_from: str | None = None,
+        resume: bool | str = False,
+        randomness: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.randomness = dict(randomness or {'seed': None})
+        self.has_loaded = False
+        self.config_text = ConfigText()
+        self._start_from = (resume, load_from)
+        self._stage: str | None = None
+        super().__init__(*args, randomness=self.randomness, **kwargs)
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'Runner':
@@ -95,10 +100,10 @@ class DetectionRunner(Runner):
     # Environment
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Also chooses the backend of torch.distributed where the config names none."""
+        """Also choose the backend of torch.distributed where the config names none."""
         if not torch.cuda.is_available():
-            # oneDNN keeps a thousand compiled operations, of every image size its own: strewn over
-            # the heap they let it grow with each new size. A step at one size is no slower for it.
+            # oneDNN caches 1024 primitives, one per input shape, which fragment the heap; 64 are
+            # enough for a fixed size.
             os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')
         env_cfg = copy.deepcopy(dict(env_cfg))
         dist_cfg = env_cfg.setdefault('dist_cfg', {})
@@ -108,27 +113,24 @@ class DetectionRunner(Runner):
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Also wraps a model on the CPU, where DistributedDataParallel takes no device ids."""
+        """Also wrap a model on the CPU, where DistributedDataParallel takes no device ids."""
         if not self.distributed or is_model_wrapper(model) or get_device() != 'cpu':
             return super().wrap_model(model_wrapper_cfg, model)
-        options = dict(
-            broadcast_buffers=False,
-            find_unused_parameters=self.cfg.get('find_unused_parameters', False),
-        )
+        unused = self.cfg.get('find_unused_parameters', False)
+        options = dict(broadcast_buffers=False, find_unused_parameters=unused)
         if model_wrapper_cfg is not None:
             options = {key: value for key, value in model_wrapper_cfg.items() if key != 'type'}
         return MMDistributedDataParallel(module=model, **options)
 
     @property
     def shared_seed(self) -> int:
-        """The seed that all ranks have in common."""
-        differs = self._randomness_cfg.get('diff_rank_seed', False)
-        return self.seed - self.rank if differs else self.seed
+        """Seed that all ranks have in common."""
+        return self.seed - self.rank if self.randomness.get('diff_rank_seed') else self.seed
 
     # Building
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """mmengine's loops in their resumable form, over data seeded per sample."""
+        """Build mmengine's loops in their resumable form."""
         if isinstance(loop, BaseLoop):
             return loop
         cfg = dict(loop)
@@ -136,30 +138,18 @@ class DetectionRunner(Runner):
             by_epoch = cfg.pop('by_epoch', True)
             cfg['type'] = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
         cfg['type'] = _LOOPS.get(cfg['type'], cfg['type'])
-        original = self._train_dataloader
-        if isinstance(original, dict):
-            self._train_dataloader = seeded_dataloader_cfg(original, self.shared_seed)
-        try:
-            return super().build_train_loop(cfg)
-        finally:
-            self._train_dataloader = original
+        return super().build_train_loop(cfg)
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """Also registers the hooks that exact resuming and early checks need.
+        """Also register the hooks that exact resuming and early checks need.
 
-        ``None`` turns off a hook, where mmengine lets it turn off its own alone.
+        A hook set to None is disabled; mmengine allows that for its own hooks only.
         """
-        own = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
-        hooks = {k: hook for k, hook in (hooks or {}).items() if hook is not None or k in own}
-        super().register_default_hooks(hooks)
-        for hook in (
-            IterationSeedHook,
-            NumClassCheckHook,
-            PositionCheckHook,
-            RankCheckHook,
-            HistoryLimitHook,
-            HeapTrimHook,
-        ):
+        wanted = dict(hooks or {})
+        for name in [n for n, hook in wanted.items() if hook is None and n not in _MMENGINE_HOOKS]:
+            del wanted[name]
+        super().register_default_hooks(wanted)
+        for hook in ALWAYS_REGISTERED:
             self.register_hook(hook())
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
@@ -169,9 +159,9 @@ class DetectionRunner(Runner):
         """
         if not auto_scale_lr or not auto_scale_lr.get('enable', False):
             return
-        loader = self._train_dataloader
-        batch = loader.batch_size if isinstance(loader, DataLoader) else loader['batch_size']
-        effective = batch * self.world_size * optim_wrapper._accumulative_counts
+        sampler: Any = self.train_dataloader.batch_sampler
+        # No public name of mmengine's tells how many batches make a step.
+        effective = sampler.batch_size * self.world_size * optim_wrapper._accumulative_counts
         ratio = effective / auto_scale_lr['base_batch_size']
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= ratio
@@ -180,74 +170,69 @@ class DetectionRunner(Runner):
             f'config is for {auto_scale_lr["base_batch_size"]}'
         )
 
+    # Running
+
     def train(self) -> nn.Module:
-        """Launch training; hooks may keep what led to NaN or infinite predictions."""
-        try:
-            with explain_lost_rank():
-                return super().train()
-        except FloatingPointError as error:
-            self.call_hook('after_floating_point_error', error=error)
-            raise
+        """Launch training."""
+        self._stage = 'train'
+        with explain_lost_rank():
+            return super().train()
 
     def val(self) -> dict:
         """Launch validation."""
+        self._stage = 'val'
         with explain_lost_rank():
             return super().val()
 
     def test(self) -> dict:
         """Launch test."""
+        self._stage = 'test'
         with explain_lost_rank():
             return super().test()
 
-    def _init_model_weights(self) -> None:
-        """Initialise what the checkpoint to start from leaves open, fetching nothing in vain."""
-        if self._has_loaded:
-            return
-        start = self._find_start()
-        if start is not None:
-            for name in drop_needless_pretraining(self._bare_model, start.state_dict):
-                self.logger.info(f'{name}: its weights come from {start.filename}')
-        super()._init_model_weights()
-
     @property
-    def _bare_model(self) -> nn.Module:
-        return self.model.module if is_model_wrapper(self.model) else self.model
+    def _classes(self) -> list[str] | None:
+        """Class names of the data that the model is to work on, where they are known."""
+        if self._stage is None:
+            return None
+        dataset = getattr(self, f'{self._stage}_dataloader').dataset
+        return (getattr(dataset, 'metainfo', None) or {}).get('classes')
 
     # Reading checkpoints
 
-    def _find_start(self) -> StartingPoint | None:
+    @cached_property
+    def _start(self) -> StartCheckpoint | None:
         """The checkpoint that ``resume`` and ``load_from`` ask for, read once."""
-        if self._start_is_known:
-            return self._start
-        if self._resume and (self._resume == 'auto' or self._load_from is None):
-            self._start = newest_training(self.work_dir, self.logger)
-            self._resume = self._start is not None
-            if self._start is None:
-                source = f'from {self._load_from}' if self._load_from else 'anew'
-                self.logger.warning(f'Nothing to resume in {self.work_dir}: begins {source}')
-        elif self._resume:
-            self._start = read_training(str(self._load_from))
-        if self._start is None and self._load_from is not None:
-            self._start = read_weights(str(self._load_from), self._bare_model)
-        self._start_is_known = True
-        return self._start
+        return find_start(*self._start_from, self.work_dir, unwrap(self.model), self.logger)
+
+    def _init_model_weights(self) -> None:
+        """Initialise only the weights that the starting checkpoint does not provide.
+
+        mmengine calls it before it loads a checkpoint; that is the one moment in which a needless
+        download can be left out.
+        """
+        if self.has_loaded:
+            return
+        if self._start is not None:
+            for name in drop_needless_pretraining(unwrap(self.model), self._start.state_dict):
+                self.logger.info(f'{name}: its weights come from {self._start.filename}')
+        super()._init_model_weights()
 
     def load_or_resume(self) -> None:
         """Load the checkpoint that ``resume`` and ``load_from`` ask for, once."""
-        start = None if self._has_loaded else self._find_start()
-        if start is None:
+        if self.has_loaded or self._start is None:
             return
-        if self._resume:
-            self.resume(start.filename)
-        else:
-            checkpoint = self.load_checkpoint(start.filename)
-            if not isinstance(self._train_loop, BaseLoop):
-                check_complete(self._bare_model, checkpoint['state_dict'], start.filename)
-        self._start = None
+        start, self._start = self._start, None  # to keep its tensors no longer than needed
+        if start.resumes:
+            self.resume(start)
+            return
+        checkpoint = self.load_checkpoint(start)
+        if self._stage != 'train':
+            check_complete(unwrap(self.model), checkpoint['state_dict'], start.filename)
 
     def load_checkpoint(
         self,
-        filename: str,
+        filename: str | StartCheckpoint,
         map_location: str | Callable = 'cpu',
         strict: bool = False,
         revise_keys: list = [(r'^module\.', '')],  # noqa: B006
@@ -255,7 +240,7 @@ class DetectionRunner(Runner):
         """Load weights into the model, from any layout that mmdetr.checkpoint knows.
 
         Args:
-            filename: As :func:`mmdetr.checkpoint.load_file` takes it.
+            filename: As :func:`mmdetr.checkpoint.load_file` takes it, or a file already read.
             map_location: As in :func:`torch.load`.
             strict: Whether every weight has to match; a mismatch is only logged otherwise.
             revise_keys: Only used to resume: regular expressions and what replaces them in the
@@ -264,23 +249,24 @@ class DetectionRunner(Runner):
         Returns:
             The content of the file, its ``state_dict`` as it was loaded.
         """
-        start = self._start
-        if start is None or start.filename != filename:
-            start = read_weights(filename, self._bare_model, map_location)
+        if isinstance(filename, StartCheckpoint):
+            start = filename
+        else:
+            start = read_weights(filename, unwrap(self.model), map_location)
         if isinstance(start.content, CheckpointFile):
-            checkpoint = load_into(self.model, start.content, strict, self._classes())
+            checkpoint = load_into(self.model, start.content, strict, self._classes)
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         else:
             checkpoint = start.content
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-            _load_checkpoint_to_model(self._bare_model, checkpoint, strict, revise_keys=revise_keys)
-        self._has_loaded = True
-        self.logger.info(f'Load checkpoint from {filename}')
+            load_weights(unwrap(self.model), checkpoint, strict, revise_keys)
+        self.has_loaded = True
+        self.logger.info(f'Load checkpoint from {start.filename}')
         return checkpoint
 
     def resume(
         self,
-        filename: str,
+        filename: str | StartCheckpoint,
         resume_optimizer: bool = True,
         resume_param_scheduler: bool = True,
         map_location: str | Callable = 'cpu',
@@ -288,91 +274,20 @@ class DetectionRunner(Runner):
         """Continue the training that a checkpoint comes from.
 
         Args:
-            filename: A local file.
-            resume_optimizer: Whether to take up the optimiser's state.
-            resume_param_scheduler: Whether to take up the learning rate schedule's state.
+            filename: A local file, or one already read.
+            resume_optimizer: Whether to restore the optimiser's state.
+            resume_param_scheduler: Whether to restore the learning rate schedule's state.
             map_location: Not used: what was saved is moved to where the model is.
 
         Raises:
             CheckpointError: The file is damaged or holds no state of a training.
             RuntimeError: The file is of another model.
         """
-        self._resume = True
-        if self._start is None or self._start.filename != filename:
-            self._start = read_training(filename)
-        checkpoint = self.load_checkpoint(filename, strict=True)
-        self._resume_position(filename, checkpoint['meta'])
-        restore_message_hub(self.message_hub, checkpoint['message_hub'])
-        self.history = ValidationHistory.read(Path(filename).parent, self.iter)
-        if self.history.has(self.iter):
-            self.message_hub.update_info_dict(self.history.entries[-1]['best'])
-        if resume_optimizer:
-            self._resume_optimizer(checkpoint)
-        if resume_param_scheduler and self.param_schedulers is not None:
-            self._resume_param_schedulers(checkpoint)
+        self._resume = True  # mmengine's EMAHook asks for it
+        start = filename if isinstance(filename, StartCheckpoint) else read_training(filename)
+        checkpoint = self.load_checkpoint(start, strict=True)
+        restore_training(self, start.filename, checkpoint, resume_optimizer, resume_param_scheduler)
         self.logger.info(f'resumed epoch: {self.epoch}, iter: {self.iter}')
-
-    def _resume_position(self, filename: str, meta: dict) -> None:
-        loop: Any = self.train_loop
-        loop._epoch, loop._iter = meta['epoch'], meta['iter']
-        length, previous = len(loop.dataloader), meta.get('batches_per_epoch')
-        done = meta.get('batches_done', 0)
-        if previous is not None and previous != length:
-            done = round(done * length / previous)
-            self.logger.warning(
-                f'An epoch has {length} iterations, {previous} when {filename} was written: the '
-                'resumed run is not the one that was interrupted'
-            )
-        loop.batches_done = done
-        seed = meta.get('seed')
-        if seed is not None and seed != self.shared_seed:
-            if self._randomness_cfg.get('seed') is not None:
-                self.logger.warning(
-                    f'The checkpoint has seed {seed}, the config {self.seed}; {seed} is used'
-                )
-            self._randomness_cfg.update(seed=seed)
-            self.set_randomness(**self._randomness_cfg)
-            batch_sampler = loop.dataloader.batch_sampler
-            if isinstance(batch_sampler, SkippingBatchSampler):
-                batch_sampler.sampler.set_seed(self.shared_seed)
-        classes, saved = self._classes(), (meta.get('dataset_meta') or {}).get('classes')
-        if classes is not None and saved is not None and list(classes) != list(saved):
-            self.logger.warning(f'{filename} was trained on classes {saved}, not {classes}')
-
-    def _classes(self) -> list[str] | None:
-        """Class names of the data that the model is to work on, where they are known."""
-        for loop in (self._train_loop, self._val_loop, self._test_loop):
-            if isinstance(loop, BaseLoop):
-                metainfo: Any = getattr(loop.dataloader.dataset, 'metainfo', None)
-                return (metainfo or {}).get('classes')
-        return None
-
-    def _resume_optimizer(self, checkpoint: dict) -> None:
-        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
-        self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        parameters = dict(self._bare_model.named_parameters())
-        for name, gradient in checkpoint.get('gradients', {}).items():
-            parameters[name].grad = gradient.to(parameters[name].device)
-
-    def _resume_param_schedulers(self, checkpoint: dict) -> None:
-        self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-        saved = checkpoint.get('param_schedulers', [])
-        if len(saved) != len(self.param_schedulers):
-            raise CheckpointError(
-                f'the checkpoint has {len(saved)} learning rate schedules, the config has '
-                f'{len(self.param_schedulers)}: resume with the param_scheduler it was written with'
-            )
-        for scheduler, state in zip(self.param_schedulers, saved, strict=True):
-            resume_param_scheduler_state(scheduler, state)
-
-    @property
-    def validation_missed(self) -> bool:
-        """Whether this run resumed from a checkpoint that does not know its validation."""
-        if not self._resume:
-            return False
-        schedulers = self.param_schedulers or []
-        steps_on_metrics = any(isinstance(s, ReduceOnPlateauParamScheduler) for s in schedulers)
-        return steps_on_metrics or not self.history.has(self.iter)
 
     # Writing checkpoints
 
@@ -406,57 +321,13 @@ class DetectionRunner(Runner):
         """
         if file_client_args is not None or backend_args is not None:
             raise ValueError('checkpoints are written to local folders only')
-        gradients = self._mean_pending_gradients() if save_optimizer else {}
+        gradients = {}
+        if save_optimizer:  # on all ranks
+            gradients = pending_gradients(unwrap(self.model), self.optim_wrapper)
         if not is_main_process():
             return
-        checkpoint: dict[str, Any] = dict(
-            meta=self._checkpoint_meta(meta or {}, by_epoch),
-            state_dict=weights_to_cpu(self._bare_model.state_dict()),
-            message_hub=plain_message_hub(self.message_hub, self.logger),
+        checkpoint = training_checkpoint(
+            self, gradients, meta or {}, by_epoch, save_optimizer, save_param_scheduler
         )
-        if save_optimizer:
-            checkpoint['optimizer'] = _to_cpu(self.optim_wrapper.state_dict())
-            if gradients:
-                checkpoint['gradients'] = _to_cpu(gradients)
-        if save_param_scheduler and self.param_schedulers is not None:
-            checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         save_file(checkpoint, Path(out_dir) / filename)
-
-    def _mean_pending_gradients(self) -> dict:
-        """Half accumulated gradients, averaged: until the step every rank has its own."""
-        gradients = pending_gradients(self._bare_model, self.optim_wrapper)
-        if is_distributed():
-            for gradient in gradients.values():
-                all_reduce(gradient, op='mean')
-        return gradients
-
-    @cached_property
-    def _cfg_text(self) -> str:
-        """Formatting a config takes up to a second: not for every checkpoint."""
-        return self.cfg.pretty_text
-
-    def _checkpoint_meta(self, meta: dict, by_epoch: bool) -> dict:
-        loop: Any = self.train_loop
-        done = 0 if by_epoch else getattr(loop, 'batches_done', -1) + 1
-        dataset_meta = getattr(self.train_dataloader.dataset, 'metainfo', None)
-        return (
-            dict(
-                epoch=self.epoch + int(by_epoch),
-                iter=self.iter + int(not by_epoch),
-                batches_done=done,
-                batches_per_epoch=len(self.train_dataloader),
-                cfg=self.cfg.pretty_text,
-                seed=self.shared_seed,
-                experiment_name=self.experiment_name,
-                time=time.strftime('%Y%m%d_%H%M%S'),
-                mmengine_version=mmengine.__version__,
-                mmdetr_version=__version__,
-                dataset_meta=plain(dataset_meta),
-            )
-            | meta
-        )
-
-
-def _to_cpu(tensors: Any) -> Any:
-    return apply_to(tensors, lambda value: hasattr(value, 'cpu'), lambda value: value.cpu())

@@ -4,7 +4,7 @@ import math
 
 
 def check_at_least(least: float, owner: str, **arguments: float | None) -> None:
-    """Refuses arguments that are smaller than ``least``, infinite or NaN; None passes.
+    """Refuse arguments that are smaller than ``least``, infinite or NaN; None passes.
 
     Raises:
         ValueError: Names the class that takes the argument, the argument and its limit.

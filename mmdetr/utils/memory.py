@@ -1,4 +1,4 @@
-"""How the C library treats memory that tensors on a CPU give back."""
+"""Resident memory of the process, and what glibc does with memory that tensors on a CPU free."""
 
 import ctypes
 import mmap
@@ -9,16 +9,15 @@ from pathlib import Path
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
-def keep_freed_memory() -> bool:
-    """Let the process keep freed memory for its next tensors instead of returning it.
+def disable_trimming() -> bool:
+    """Let glibc keep freed memory for the next tensors instead of returning it to the kernel.
 
-    glibc hands every large block back to the kernel, which clears each page again when the next
-    feature map wants it; in a detector on a CPU that takes as long as a part of the convolutions.
-    The process then stays as large as it once was. Settings of the user's environment
-    (``MALLOC_...``) are respected.
+    By default glibc unmaps large blocks; the kernel must zero the pages again at the next
+    allocation, which costs as much as some convolutions. The resident memory then stays at its
+    peak. Settings of the user's environment (``MALLOC_...``) are respected.
 
     Returns:
-        Whether the setting is in force; False without glibc or where the user has set another.
+        Whether trimming is off; False without glibc or where the user has set another.
     """
     if any(name.startswith('MALLOC_') for name in os.environ):
         return False
@@ -30,8 +29,11 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, largest))
 
 
-def held_memory() -> float:
-    """MiB that the process holds besides mapped files; 0 where Linux's /proc does not tell."""
+def resident_memory() -> float:
+    """Return the resident memory of the process in MiB, without mapped files.
+
+    It is 0 where Linux's /proc does not tell.
+    """
     try:
         _, resident, mapped = Path('/proc/self/statm').read_text().split()[:3]
     except OSError:
@@ -39,8 +41,8 @@ def held_memory() -> float:
     return (int(resident) - int(mapped)) * mmap.PAGESIZE / 2**20
 
 
-def return_freed_memory() -> bool:
-    """Give the system the pages of freed blocks that the C library keeps between those in use.
+def trim_memory() -> bool:
+    """Return free pages of glibc's heap to the system (``malloc_trim``).
 
     Returns:
         Whether there were any; False without glibc.

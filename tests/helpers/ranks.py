@@ -35,7 +35,7 @@ def _be_rank(
 def start_ranks(
     world_size: int, function: Callable, *args: Any, launcher: str = 'pytorch'
 ) -> list[BaseProcess]:
-    """Processes in which ``function(rank, *args)`` runs, with the launcher's variables set."""
+    """Start processes that run ``function(rank, *args)``, with the launcher's variables set."""
     port = free_port()
     ranks: list[BaseProcess] = [
         FORK.Process(target=_be_rank, args=(rank, world_size, port, launcher, function, args))
@@ -49,7 +49,7 @@ def start_ranks(
 def run_ranks(
     world_size: int, function: Callable, *args: Any, launcher: str = 'pytorch', limit: float = 120
 ) -> None:
-    """The same to the end, which has to be a good one on every rank."""
+    """Run them to the end, which has to be a good one on every rank."""
     ranks = start_ranks(world_size, function, *args, launcher=launcher)
     for process in ranks:
         process.join(limit)

@@ -76,7 +76,7 @@ class ToyMetric(BaseMetric):
 
 @METRICS.register_module()
 class ScriptedMetric(ToyMetric):
-    """Gives the scores of a list, one per validation."""
+    """Give the scores of a list, one per validation."""
 
     def __init__(self, scores: list[float]) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class ScriptedMetric(ToyMetric):
 
 
 def toy_config(work_dir: Path, by_epoch: bool = True, **changes: Any) -> Config:
-    """A config of 4 epochs (or 20 iterations) of 5 batches, validated and saved each epoch.
+    """Build a config of 4 epochs (or 20 iterations) of 5 batches, validated and saved each epoch.
 
     Args:
         work_dir: Folder of the run.
@@ -141,5 +141,5 @@ def toy_config(work_dir: Path, by_epoch: bool = True, **changes: Any) -> Config:
 
 
 def weights(runner: Any) -> Tensor:
-    """All weights of a runner's model in one vector."""
+    """Join all weights of a runner's model in one vector."""
     return torch.cat([p.detach().flatten() for p in runner.model.parameters()])

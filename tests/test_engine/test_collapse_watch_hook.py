@@ -12,7 +12,8 @@ from mmengine.registry import MODELS
 
 from mmdetr.engine import DetectionRunner
 from mmdetr.engine.hooks import CollapseWatchHook
-from mmdetr.engine.hooks.collapse_watch_hook import WATCHED, collapses, summarise
+from mmdetr.engine.hooks.collapse_watch_hook import collapses, summarise
+from mmdetr.models.losses.prediction_statistics import WATCHED
 from mmdetr.registry import HOOKS
 from tests.helpers.toy import ToyModel, toy_config
 

@@ -169,6 +169,7 @@ def test_a_good_run_is_not_touched(tmp_path: Path) -> None:
     bare.train()
     assert torch.equal(weights(guarded), weights(bare))
     assert not (tmp_path / 'a' / 'non_finite').exists()
+    assert 'train_step' not in vars(guarded.model)  # the step is its own again
 
 
 @MODELS.register_module()

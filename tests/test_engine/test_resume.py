@@ -176,7 +176,7 @@ def test_damaged_newest_checkpoint(tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:2000])
 
     runner = DetectionRunner.from_cfg(toy_config(tmp_path, resume='auto'))
-    start = runner._find_start()
+    start = runner._start
     assert start is not None
     assert Path(start.filename).name == 'epoch_3.pth'
 
@@ -196,7 +196,7 @@ def test_flipped_bit_is_noticed_when_resuming(tmp_path: Path) -> None:
     weight = torch.load(newest, weights_only=True)['state_dict']['layers.0.weight']
     content[content.index(weight.numpy().tobytes())] ^= 1
     newest.write_bytes(content)
-    start = DetectionRunner.from_cfg(toy_config(tmp_path, resume='auto'))._find_start()
+    start = DetectionRunner.from_cfg(toy_config(tmp_path, resume='auto'))._start
     assert start is not None
     assert Path(start.filename).name == 'epoch_3.pth'
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import nn
@@ -14,6 +16,7 @@ from mmdetr.checkpoint import CheckpointError, load_file
 from mmdetr.engine import DetectionRunner
 from mmdetr.engine.distributed import choose_backend, init_cpu_process_group
 from mmdetr.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from mmdetr.engine.resume.history import ValidationHistory
 from tests.helpers.toy import ToyModel, toy_config, weights
 
 
@@ -82,7 +85,8 @@ def test_evaluating_half_a_model_is_an_error(tmp_path: Path) -> None:
 def test_evaluation_gives_what_training_saw(tmp_path: Path) -> None:
     runner = build(tmp_path / 'a', custom_hooks=[dict(type='EMAHook', momentum=0.1)])
     runner.train()
-    best = max(runner.history.entries, key=lambda entry: entry['metrics']['toy/score'])
+    history = ValidationHistory(runner.message_hub).entries
+    best = max(history, key=lambda entry: entry['metrics']['toy/score'])
     changes: dict = dict(
         load_from=best['best']['best_ckpt'],
         custom_hooks=[dict(type='EMAHook', momentum=0.1)],
@@ -165,7 +169,7 @@ def test_steps_are_seeded(tmp_path: Path) -> None:
         runner = build(tmp_path / f'{len(results)}', randomness__seed=seed)
         state = {k: torch.zeros_like(v) for k, v in runner.model.state_dict().items()}
         runner.model.load_state_dict(state | {'layers.3.bias': torch.ones(1)})
-        runner._has_loaded = True
+        runner.has_loaded = True
         torch.rand(len(results) + 1)
         runner.train()
         results.append(weights(runner))
@@ -205,3 +209,37 @@ def test_launcher_without_its_variables(monkeypatch: Any) -> None:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(RuntimeError, match=r'RANK, .*MASTER_PORT not set.*dist_train'):
         init_cpu_process_group('pytorch')
+
+
+def saved_config(path: Path) -> Config:
+    return Config.fromstring(load_file(path)['meta']['cfg'], '.py')
+
+
+def test_config_is_laid_out_once_for_all_checkpoints(tmp_path: Path, monkeypatch: Any) -> None:
+    layouts = []
+    real = Config.pretty_text.fget
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda c: layouts.append(1) or real(c)))
+    runner = build(tmp_path)
+    assert runner.epoch == 0  # builds the loop
+    layouts.clear()
+    without = dict(save_optimizer=False, save_param_scheduler=False)
+    for i in range(3):
+        runner.save_checkpoint(str(tmp_path), f'{i}.pth', **without)
+    assert len(layouts) == 1
+    assert saved_config(tmp_path / '0.pth').model.type == 'ToyModel'
+
+
+class ConfigEditor(Hook):
+    """Changes the config after the first epoch, as a hook that adapts the run may do."""
+
+    def after_train_epoch(self, runner: Any) -> None:
+        if runner.epoch == 1:
+            runner.cfg.model.dropout = 0.25
+
+
+def test_changed_config_is_saved_as_it_is(tmp_path: Path) -> None:
+    runner = build(tmp_path, default_hooks__checkpoint__max_keep_ckpts=-1)
+    runner.register_hook(ConfigEditor())
+    runner.train()
+    assert 'dropout' not in saved_config(tmp_path / 'epoch_1.pth').model
+    assert saved_config(tmp_path / 'epoch_2.pth').model.dropout == 0.25

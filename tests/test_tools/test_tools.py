@@ -13,11 +13,13 @@ import torch
 
 from mmdetr.checkpoint import load_file
 from tests.helpers.toy import toy_config
-from tests.test_engine.conftest import _no_reports  # noqa: F401  a fixture
 
 FAKE_SRUN = 'echo srun "$@"; while [[ $1 != bash ]]; do shift; done; exec "$@"'
 # mmengine keeps its singletons by the second in which a run began.
-pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:.*instance named of'),
+    pytest.mark.usefixtures('quick_runner'),
+]
 
 ROOT = Path(__file__).parents[2]
 

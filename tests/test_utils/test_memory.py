@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmdetr.engine.hooks import HeapTrimHook, heap_trim_hook
-from mmdetr.utils.memory import held_memory, return_freed_memory
+from mmdetr.engine.hooks import MallocTrimHook, malloc_trim_hook
+from mmdetr.utils.memory import resident_memory, trim_memory
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='about glibc')
 
 FAULTS = """
 import resource
 import torch
-from mmdetr.utils.memory import keep_freed_memory
+from mmdetr.utils.memory import disable_trimming
 
 def faults():
     start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -26,7 +26,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
 
 before = faults()
-kept = keep_freed_memory()
+kept = disable_trimming()
 faults()
 print(before, kept, faults())
 """
@@ -38,17 +38,17 @@ def leave_holes(mib: int) -> list[torch.Tensor]:
     return blocks[::2]
 
 
-def test_held_memory() -> None:
-    before = held_memory()
+def test_resident_memory() -> None:
+    before = resident_memory()
     block = torch.ones(25 * 2**20)
-    assert held_memory() - before == pytest.approx(block.nbytes / 2**20, abs=5)
+    assert resident_memory() - before == pytest.approx(block.nbytes / 2**20, abs=5)
 
 
 def test_freed_memory_is_returned() -> None:
     blocks = leave_holes(200)
-    before = held_memory()
-    assert return_freed_memory()
-    assert before - held_memory() > 80
+    before = resident_memory()
+    assert trim_memory()
+    assert before - resident_memory() > 80
     assert all(block.sum() == 25_000 for block in blocks)
 
 
@@ -58,10 +58,10 @@ def test_hook_returns_it_when_it_is_two_fifths_of_a_step(monkeypatch: pytest.Mon
     # then at 1.4 times the average of what was held after the steps that followed.
     steps = [(500, True), (300, False), (419, False), (421, True), (500, False), (559, False)]
     steps += [(561, True), (250, False), (489, False), (491, True)]
-    monkeypatch.setattr(heap_trim_hook, 'return_freed_memory', lambda: returned.append(1) or True)
-    hook = HeapTrimHook()
+    monkeypatch.setattr(malloc_trim_hook, 'trim_memory', lambda: returned.append(1) or True)
+    hook = MallocTrimHook()
     for iteration, (held, returns) in enumerate(steps):
-        monkeypatch.setattr(heap_trim_hook, 'held_memory', lambda held=held: held)
+        monkeypatch.setattr(malloc_trim_hook, 'resident_memory', lambda held=held: held)
         returned.clear()
         hook.after_train_iter(SimpleNamespace(), iteration)
         assert bool(returned) == returns, (iteration, held)

@@ -26,8 +26,7 @@ class Recorder(DetVisualizer):
 
 
 def make_runner(iteration=None):
-    loop = None if iteration is None else object()
-    return SimpleNamespace(visualizer=Recorder(), _train_loop=loop, iter=iteration)
+    return SimpleNamespace(visualizer=Recorder(), iter=iteration)
 
 
 def make_batch(img_ids, paths=None, size=(20, 30)):
@@ -51,6 +50,7 @@ def test_validation_goes_to_the_backends():
     )
     runner = make_runner(iteration=40)
     hook.before_run(runner)
+    hook.before_train(runner)
     for _ in range(2):
         hook.before_val_epoch(runner)
         for first in range(0, 12, 3):

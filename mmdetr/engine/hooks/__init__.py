@@ -1,23 +1,34 @@
 from .checkpoint_hook import CheckpointHook
 from .collapse_watch_hook import CollapseWatchHook
 from .dataset_check_hook import DatasetCheckHook
-from .heap_trim_hook import HeapTrimHook
 from .history_limit_hook import HistoryLimitHook
 from .iteration_seed_hook import IterationSeedHook
+from .malloc_trim_hook import MallocTrimHook
 from .non_finite_guard_hook import NonFiniteGuardHook
 from .num_class_check_hook import NumClassCheckHook
 from .position_check_hook import PositionCheckHook
 from .rank_check_hook import RankCheckHook
 from .visualization_hook import DetVisualizationHook
 
+# DetectionRunner registers these whatever the config says.
+ALWAYS_REGISTERED = (
+    IterationSeedHook,
+    NumClassCheckHook,
+    PositionCheckHook,
+    RankCheckHook,
+    HistoryLimitHook,
+    MallocTrimHook,
+)
+
 __all__ = [
+    'ALWAYS_REGISTERED',
     'CheckpointHook',
     'CollapseWatchHook',
     'DatasetCheckHook',
     'DetVisualizationHook',
-    'HeapTrimHook',
     'HistoryLimitHook',
     'IterationSeedHook',
+    'MallocTrimHook',
     'NonFiniteGuardHook',
     'NumClassCheckHook',
     'PositionCheckHook',

@@ -6,19 +6,22 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
-from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner import Runner
 
 from mmdetr.checkpoint.io import atomic_write, remove_temporary_files
 from mmdetr.registry import HOOKS
 
+from ..resume.history import ValidationHistory
+
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """Saves checkpoints, each complete on disk before an older one goes.
+    """Save checkpoints, each complete on disk before an older one goes.
 
     Takes mmengine's arguments, except for remote storage and publishing. A validation's outcome
     goes into a small file beside the checkpoints, where mmengine writes the whole checkpoint a
-    second time.
+    second time. Each file is written by the runner: atomically by DetectionRunner, not so by
+    mmengine's.
     """
 
     out_dir: Any
@@ -26,14 +29,16 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._training = False
         if self.args:  # mmengine keeps them for the first saving, an epoch later
             raise TypeError(f'CheckpointHook takes no {", ".join(sorted(self.args))}')
         for name in ('file_client_args', 'backend_args', 'published_keys'):
             if getattr(self, name) is not None:
                 raise ValueError(f'CheckpointHook: {name} is not supported')
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Take up what a resumed run kept, and clear away what a killed one left."""
+        self._training = True
         if self.out_dir is None:
             self.out_dir = runner.work_dir
         else:
@@ -48,7 +53,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._remove_superseded_best(runner)
         self._remove_surplus(runner)
 
-    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         if step not in self.kept_steps:
             self.kept_steps.append(step)
             runner.message_hub.update_info('keep_ckpt_ids', list(self.kept_steps))
@@ -69,21 +74,20 @@ class CheckpointHook(MMEngineCheckpointHook):
                 file.write(self.last_ckpt.encode())
         self._remove_surplus(runner)
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Save the best checkpoint and put the validation on record."""
-        if not isinstance(runner._train_loop, BaseLoop):
+        if not self._training:
             return
         superseded = self._save_best(runner, metrics) if self.save_best and metrics else []
-        info = runner.message_hub.runtime_info
-        best = {key: value for key, value in info.items() if key.startswith('best_')}
-        runner.history.add(runner.epoch, runner.iter, metrics or {}, best)
+        history = ValidationHistory(runner.message_hub)
+        history.add(runner.epoch, runner.iter, metrics or {})
         if is_main_process():
-            runner.history.write(self.out_dir)
+            history.write(self.out_dir)
         for name in superseded:
             self._remove(name)
 
-    def _save_best(self, runner: Any, metrics: dict[str, float]) -> list[str]:
-        """Save the model once per metric that it is best in; returns the files outdone by it."""
+    def _save_best(self, runner: Runner, metrics: dict[str, float]) -> list[str]:
+        """Save the model once per metric that it is best in; return the files outdone by it."""
         if 'auto' in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])
         hub, superseded = runner.message_hub, []
@@ -109,16 +113,16 @@ class CheckpointHook(MMEngineCheckpointHook):
                 superseded.append(outdone)
         return superseded
 
-    def _remove_superseded_best(self, runner: Any) -> None:
-        """Best checkpoints that a kill left between saving a better one and removing them."""
+    def _remove_superseded_best(self, runner: Runner) -> None:
+        """Remove best checkpoints if a kill left them when a better one was saved."""
         names = [
             {os.path.basename(v) for k, v in entry['best'].items() if k.startswith('best_ckpt')}
-            for entry in runner.history.entries
+            for entry in ValidationHistory(runner.message_hub).entries
         ]
         for name in set().union(*names[:-1]) - names[-1] if names else ():
             self._remove(name)
 
-    def _remove_surplus(self, runner: Any) -> None:
+    def _remove_surplus(self, runner: Runner) -> None:
         while 0 < self.max_keep_ckpts < len(self.kept_steps):
             self._remove(self.filename_tmpl.format(self.kept_steps.pop(0)))
         runner.message_hub.update_info('keep_ckpt_ids', list(self.kept_steps))

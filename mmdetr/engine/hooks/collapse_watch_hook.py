@@ -1,13 +1,13 @@
-"""Notices early that a model predicts one box for everything, or nothing at all."""
+"""Notice early that a model predicts one box for everything, or nothing at all."""
 
 import logging
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
+from mmdetr.models.losses.prediction_statistics import WATCHED
 from mmdetr.registry import HOOKS
-
-WATCHED = ('object_share', 'box_spread', 'matched_score', 'num_matched', 'num_correct')
 
 # Seen in training: 0.13 of the image in a run that learns, 0.002 in one that has not begun to.
 LOW_SPREAD = 0.01
@@ -30,7 +30,7 @@ NO_OBJECT = (
 
 @HOOKS.register_module()
 class CollapseWatchHook(Hook):
-    """Logs the health of the predictions once per epoch and warns of a collapse, naming causes.
+    """Log the health of the predictions once per epoch and warn of a collapse, naming causes.
 
     It reads the values that the criterion logs anyway: nothing is computed or copied for it. The
     figures are those of the last decoder layer on the training batches: the share of queries that
@@ -53,13 +53,13 @@ class CollapseWatchHook(Hook):
         self._sums = dict.fromkeys(WATCHED, 0.0)
         self._iterations = 0
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         self._reset()
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Adds up, and reports after each pass over the data."""
+        """Add up, and report after each pass over the data."""
         if outputs is None or any(name not in outputs for name in WATCHED):
             return
         values = {name: float(outputs[name]) for name in WATCHED}
@@ -71,7 +71,7 @@ class CollapseWatchHook(Hook):
             self._report(runner, epoch=(runner.iter + 1) // len(runner.train_dataloader))
             self._reset()
 
-    def _report(self, runner: Any, epoch: int) -> None:
+    def _report(self, runner: Runner, epoch: int) -> None:
         figures = summarise(self._sums, self._iterations, runner.world_size)
         runner.logger.info(
             f'Epoch {epoch}, training batches: {figures["object_share"]:.1%} of queries predict '
@@ -86,7 +86,7 @@ class CollapseWatchHook(Hook):
 
 
 def summarise(sums: dict[str, float], iterations: int, world_size: int) -> dict[str, float]:
-    """Means of shares and spread, matched score and accuracy over all objects, and counts.
+    """Compute means of shares and spread, matched score and accuracy over all objects, and counts.
 
     Args:
         sums: Sums over iterations of the logged values, ``matched_score`` times ``num_matched``.
@@ -106,7 +106,7 @@ def summarise(sums: dict[str, float], iterations: int, world_size: int) -> dict[
 
 
 def collapses(figures: dict[str, float]) -> list[str]:
-    """What is wrong with an epoch, in words; empty if nothing is."""
+    """Say in words what is wrong with an epoch; nothing if it is sound."""
     problems = []
     if figures['box_spread'] < LOW_SPREAD:
         problems.append(ONE_BOX.format(**figures))

@@ -1,8 +1,9 @@
-"""Keeps mmengine's log history from growing with the run."""
+"""Keep mmengine's log history from growing with the run."""
 
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmdetr.registry import HOOKS
 from mmdetr.utils.arguments import check_at_least
@@ -10,7 +11,7 @@ from mmdetr.utils.arguments import check_at_least
 
 @HOOKS.register_module()
 class HistoryLimitHook(Hook):
-    """Bounds the values that the message hub keeps of each logged scalar.
+    """Bound the values that the message hub keeps of each logged scalar.
 
     mmengine keeps a million and copies them on every update. With DETR's 25 scalars that is 40 ms
     per iteration after 100,000 iterations and 400 MB per checkpoint at the end of a long run, while
@@ -26,7 +27,7 @@ class HistoryLimitHook(Hook):
         self.max_length = max_length
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         if not self.every_n_train_iters(runner, 1000):
             return

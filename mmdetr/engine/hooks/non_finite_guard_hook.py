@@ -1,5 +1,7 @@
-"""Stops or skips training steps with a NaN or infinite loss or gradient, and keeps the evidence."""
+"""Stop or skip training steps with a NaN or infinite loss or gradient, and keep the evidence."""
 
+import contextlib
+import functools
 import logging
 import math
 from pathlib import Path
@@ -7,7 +9,8 @@ from typing import Any, NoReturn
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
@@ -15,7 +18,7 @@ from torch.optim import Optimizer
 from mmdetr.checkpoint import save_file
 from mmdetr.registry import HOOKS
 
-from ..resume.state import plain
+from ..resume.state import to_plain_data
 
 FOLDER = 'non_finite'
 MAX_SNAPSHOTS = 3
@@ -24,7 +27,7 @@ MAX_IN_SUCCESSION = 20
 
 @HOOKS.register_module()
 class NonFiniteGuardHook(Hook):
-    """Keeps non-finite gradients out of the weights; stops the run or goes on without the step.
+    """Keep non-finite gradients out of the weights; stop the run or go on without the step.
 
     The message names iteration, image ids and losses, and the batch is kept in
     ``non_finite/iter_<iteration>_rank<rank>.pth`` of the work directory (the first three), to be
@@ -33,7 +36,8 @@ class NonFiniteGuardHook(Hook):
 
     Gradients are judged by the norm that clipping computes; without clipping by the norm there is
     one more synchronisation per step. When the model's own predictions are not finite the
-    criterion ends the run whatever the action, and the batch is kept as well.
+    criterion ends the run with a FloatingPointError whatever the action, and the batch is kept as
+    well.
 
     Args:
         action: ``'stop'`` ends the run with an error; ``'skip'`` drops the gradients, those
@@ -49,41 +53,71 @@ class NonFiniteGuardHook(Hook):
         self.action = action
         self.num_skipped = 0
         self._in_succession = 0
-        self._snapshots: dict[int, Path] = {}
+        self._num_kept = 0
         self._data_batch: Any = None
         self._optim_wrapper: Any = None
-        self._handle: Any = None
+        self._installed = contextlib.ExitStack()  # takes down what before_train has put up
         self._step_reached = False
         self._gradient_is_finite = True
 
-    def before_train(self, runner: Any) -> None:
-        """Looks at gradients from within the optimiser, before it uses them."""
-        if not isinstance(runner.optim_wrapper, OptimWrapper):
+    def before_train(self, runner: Runner) -> None:
+        """Look at gradients from within the optimiser, and at errors from within the step."""
+        wrapper = runner.optim_wrapper
+        if not isinstance(wrapper, OptimWrapper) or isinstance(wrapper, OptimWrapperDict):
             raise TypeError(
                 'NonFiniteGuardHook guards one optimiser, not a '
-                f'{type(runner.optim_wrapper).__name__}: default_hooks=dict(non_finite_guard=None)'
+                f'{type(wrapper).__name__}: default_hooks=dict(non_finite_guard=None)'
             )
-        self._optim_wrapper = runner.optim_wrapper
-        self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(self._before_step)
+        self._installed.close()  # that of a training which ended with an error
+        self._optim_wrapper = wrapper
+        handle = wrapper.optimizer.register_step_pre_hook(self._before_step)
+        self._installed.callback(handle.remove)
+        self._guard_step(runner)
 
-    def after_train(self, runner: Any) -> None:
-        self._handle.remove()
+    def _guard_step(self, runner: Runner) -> None:
+        """Keep the batch when the criterion finds non-finite predictions.
+
+        No hook is called when a step fails, so the step itself is wrapped, as mmengine does for
+        torch.compile.
+        """
+        model: Any = runner.model
+        step, compiled = model.train_step, vars(model).get('train_step')
+
+        @functools.wraps(step)
+        def guarded_step(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return step(*args, **kwargs)
+            except FloatingPointError as error:
+                path = self._keep_batch(runner, {})
+                if path:
+                    runner.logger.error(
+                        f'iteration {runner.iter + 1}: {error}; the batch is kept in {path}'
+                    )
+                raise
+
+        model.train_step = guarded_step
+        if compiled is None:
+            self._installed.callback(delattr, model, 'train_step')
+        else:
+            self._installed.callback(setattr, model, 'train_step', compiled)
+
+    def after_train(self, runner: Runner) -> None:
+        self._installed.close()
         self._data_batch = None
         if self.num_skipped:
             runner.logger.warning(f'{self.num_skipped} non-finite iterations were skipped')
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         self._data_batch = data_batch
         self._step_reached = False
         self._gradient_is_finite = True
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Judges the iteration."""
-        losses = {
-            name: float(plain(value)) for name, value in (outputs or {}).items() if 'loss' in name
-        }
+        """Judge the iteration."""
+        values = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
+        losses = {name: float(to_plain_data(value)) for name, value in values.items()}
         loss_is_finite = all(map(math.isfinite, losses.values()))
         if loss_is_finite and not self._gradient_failed():
             self._in_succession = 0
@@ -100,16 +134,6 @@ class NonFiniteGuardHook(Hook):
         # mmengine's loggers show errors of every rank, and each has images of its own.
         runner.logger.log(logging.ERROR, f'{message}: skipped, {self.num_skipped} so far{kept}')
 
-    def after_floating_point_error(self, runner: Any, error: FloatingPointError) -> None:
-        """Keeps the batch that the criterion complains about; the runner calls it."""
-        if self._data_batch is None or runner.iter in self._snapshots:
-            return
-        path = self._keep_batch(runner, {})
-        if path:
-            runner.logger.error(
-                f'iteration {runner.iter + 1}: {error}; the batch is kept in {path}'
-            )
-
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._step_reached = True
         scaler_found_inf = getattr(optimizer, 'found_inf', None)
@@ -125,7 +149,7 @@ class NonFiniteGuardHook(Hook):
             optimizer.zero_grad()
 
     def _clipped_norm(self) -> float | None:
-        """The norm that clipping has just computed and copied, if it did."""
+        """Return the norm that clipping has just computed and copied, if it did."""
         wrapper = self._optim_wrapper
         if not wrapper.clip_grad_kwargs or wrapper.clip_func is not clip_grad_norm_:
             return None
@@ -142,7 +166,7 @@ class NonFiniteGuardHook(Hook):
         scaler = getattr(wrapper, 'loss_scaler', None)
         return scaler is None or scaler.get_scale() <= 1
 
-    def _describe(self, runner: Any, losses: dict[str, float], loss_is_finite: bool) -> str:
+    def _describe(self, runner: Runner, losses: dict[str, float], loss_is_finite: bool) -> str:
         where = f'iteration {runner.iter + 1} (epoch {runner.epoch + 1})'
         what = 'gradient' if loss_is_finite else 'loss'
         shown = ', '.join(f'{name}={value:.4g}' for name, value in losses.items())
@@ -153,15 +177,15 @@ class NonFiniteGuardHook(Hook):
         ]
         return f'non-finite {what} in {where} with the images of id {ids}: {shown}'
 
-    def _keep_batch(self, runner: Any, outputs: Any) -> Path | None:
-        if len(self._snapshots) >= MAX_SNAPSHOTS:
+    def _keep_batch(self, runner: Runner, outputs: Any) -> Path | None:
+        if self._num_kept >= MAX_SNAPSHOTS:
             return None
         name = f'iter_{runner.iter + 1}_rank{runner.rank}.pth'
         path = Path(runner.work_dir) / FOLDER / name
         content = dict(
             iter=runner.iter,
             epoch=runner.epoch,
-            seed=runner.shared_seed,
+            seed=runner.seed,
             outputs=_snapshot(outputs),
             data_batch=_snapshot(self._data_batch),
         )
@@ -171,7 +195,7 @@ class NonFiniteGuardHook(Hook):
         except OSError as error:  # the numbers that go wrong are the news, not the disk
             runner.logger.error(f'the batch is not kept: {error}')
             return None
-        self._snapshots[runner.iter] = path
+        self._num_kept += 1
         return path
 
     def _stop(self, message: str) -> NoReturn:
@@ -188,7 +212,7 @@ def _data_samples(data_batch: Any) -> list:
 
 
 def _snapshot(value: Any) -> Any:
-    """A batch in types that load with ``weights_only=True``."""
+    """Convert a batch to types that load with ``weights_only=True``."""
     if isinstance(value, BaseDataElement):
         return {key: _snapshot(item) for key, item in value.all_items()}
     if isinstance(value, dict):
@@ -198,6 +222,6 @@ def _snapshot(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().clone()
     try:
-        return plain(value)
+        return to_plain_data(value)
     except TypeError:
         return repr(value)

@@ -1,7 +1,5 @@
 """Compare the sizes of the pipelines' images with the positional encoding's before any step."""
 
-from typing import Any
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -37,9 +35,9 @@ class PositionCheckHook(Hook):
 
 def _check(runner: Runner, loader: str) -> None:
     model = unwrap(runner.model)
-    encoding: Any = getattr(getattr(model, 'bbox_head', None), 'positional_encoding', None)
-    strides = getattr(getattr(model, 'backbone', None), 'strides', None)
-    if not hasattr(encoding, 'check_size') or strides is None:
+    encodings = {name: m for name, m in model.named_modules() if hasattr(m, 'check_size')}
+    strides = getattr(getattr(model, 'neck', None), 'strides', None)
+    if not encodings or not strides:
         return
     divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
     for dataset in leaf_datasets(getattr(runner, loader).dataset):
@@ -47,18 +45,14 @@ def _check(runner: Runner, loader: str) -> None:
         for height, width in sorted((size[::-1] for size in sizes), reverse=True):
             # Padded by the preprocessor; then every halving of the backbone rounds up.
             padded = (-(-side // divisor) * divisor for side in (height, width))
-            rows, columns = (-(-side // strides[-1]) for side in padded)
-            _check_size(encoding, rows, columns, f'{loader}.dataset.pipeline', (height, width))
-
-
-def _check_size(
-    encoding: Any, rows: int, columns: int, pipeline: str, size: tuple[int, int]
-) -> None:
-    try:
-        encoding.check_size(rows, columns)
-    except ValueError as error:
-        raise ValueError(
-            f'{pipeline} can give images of {size[0]} x {size[1]} pixels (height x width), for '
-            f'which {error} (model.bbox_head.positional_encoding, or the scales of the last '
-            f'resizing step of {pipeline})'
-        ) from error
+            rows, columns = (-(-side // min(strides)) for side in padded)
+            for name, encoding in encodings.items():
+                try:
+                    encoding.check_size(rows, columns)
+                except ValueError as error:
+                    pipeline = f'{loader}.dataset.pipeline'
+                    raise ValueError(
+                        f'{pipeline} can give images of {height} x {width} pixels (height x '
+                        f'width), for which {error} (model.{name}, or the scales of the last '
+                        f'resizing step of {pipeline})'
+                    ) from error

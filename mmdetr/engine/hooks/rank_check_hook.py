@@ -1,4 +1,4 @@
-"""Finds early what would let the ranks of a distributed training wait for each other for ever."""
+"""Find early what would let the ranks of a distributed training wait for each other for ever."""
 
 import logging
 from typing import Any
@@ -6,18 +6,19 @@ from typing import Any
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import Runner
 from torch import nn
 from torch.optim import Optimizer
 
 from mmdetr.registry import HOOKS
-
-NAMES_SHOWN = 5
+from mmdetr.utils.model import unwrap
+from mmdetr.utils.text import shorten
 
 
 @HOOKS.register_module()
 class RankCheckHook(Hook):
-    """Compares the ranks' batches before the first step, and looks for gradients at the first.
+    """Compare the ranks' batches before the first step, and look for gradients at the first.
 
     A rank with more batches than another would wait for it. A parameter without a gradient lets
     DistributedDataParallel wait likewise, or complain of indices in the next step; in one process
@@ -33,7 +34,7 @@ class RankCheckHook(Hook):
         self._runner: Any = None
         self._handle: Any = None
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         counts = all_gather_object(len(runner.train_dataloader))
         if len(set(counts)) > 1:
             raise ValueError(
@@ -42,19 +43,19 @@ class RankCheckHook(Hook):
                 'with round_up=True (train_dataloader.sampler)'
             )
         self._runner = runner
-        if isinstance(runner.optim_wrapper, OptimWrapper):
-            optimizer = runner.optim_wrapper.optimizer
+        wrapper = runner.optim_wrapper
+        if isinstance(wrapper, OptimWrapper) and not isinstance(wrapper, OptimWrapperDict):
+            optimizer = wrapper.optimizer
             self._handle = optimizer.register_step_pre_hook(self._before_step)
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         lacking = without_gradient(self._runner.model)
-        if lacking is None:  # the guard against non-finite numbers took them; the next step tells
+        if lacking is None:  # NonFiniteGuardHook has cleared the gradients; check at the next step
             return
         self._handle.remove()
         if not lacking:
             return
-        shown = ', '.join(lacking[:NAMES_SHOWN]) + (', ...' if len(lacking) > NAMES_SHOWN else '')
-        problem = f'{len(lacking)} parameters got no gradient in the first step: {shown}'
+        problem = f'{len(lacking)} parameters got no gradient in the first step: {shorten(lacking)}'
         model = self._runner.model
         if is_model_wrapper(model) and not getattr(model, 'find_unused_parameters', True):
             raise RuntimeError(
@@ -66,8 +67,7 @@ class RankCheckHook(Hook):
 
 
 def without_gradient(model: nn.Module) -> list[str] | None:
-    """Trainable parameters that have none, by name; None where no parameter has one."""
-    bare: Any = model.module if is_model_wrapper(model) else model
-    trainable = {name: p for name, p in bare.named_parameters() if p.requires_grad}
+    """List trainable parameters that have none by name; None where no parameter has one."""
+    trainable = {name: p for name, p in unwrap(model).named_parameters() if p.requires_grad}
     lacking = [name for name, parameter in trainable.items() if parameter.grad is None]
     return None if len(lacking) == len(trainable) else lacking

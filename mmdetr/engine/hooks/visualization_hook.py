@@ -1,4 +1,4 @@
-"""Drawn predictions while validating and testing."""
+"""Draw predictions while validating and testing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ WRITABLE = ('.jpg', '.jpeg', '.png')
 
 @HOOKS.register_module()
 class DetVisualizationHook(Hook):
-    """Draws ground truth and predictions of validation and test images.
+    """Draw ground truth and predictions of validation and test images.
 
     In validation the first images of every epoch go to the visualizer's backends (TensorBoard,
     files under the work directory) as ``val_<image>``. In testing pictures go to files named like
@@ -27,9 +27,9 @@ class DetVisualizationHook(Hook):
 
     Args:
         draw: Draw in validation.
-        interval: Draw every so-many-th image.
+        interval: Draw every ``interval``-th image.
         score_thr: Predictions with lower scores are left out.
-        max_val_images: So many images per validation at most.
+        max_val_images: Most images per validation.
         test_out_dir: Folder for the pictures of a test; None draws none.
 
     Raises:
@@ -51,17 +51,21 @@ class DetVisualizationHook(Hook):
         self.score_thr = score_thr
         self.max_val_images = max_val_images
         self.test_out_dir = test_out_dir
+        self._training = False
         self._images_seen = 0
         self._names: set[str] = set()
 
     def before_run(self, runner: Runner) -> None:
-        """Finds an unfit visualizer before the first epoch."""
+        """Find an unfit visualizer before the first epoch."""
         wanted = self.draw or self.test_out_dir is not None
         if wanted and not isinstance(runner.visualizer, DetVisualizer):
             raise TypeError(
                 "drawing needs visualizer=dict(type='DetVisualizer', ...) in the config, got "
                 f'{type(runner.visualizer).__name__}'
             )
+
+    def before_train(self, runner: Runner) -> None:
+        self._training = True
 
     def before_val_epoch(self, runner: Runner) -> None:
         self._images_seen = 0
@@ -77,7 +81,7 @@ class DetVisualizationHook(Hook):
         data_batch: dict,
         outputs: Sequence[DetDataSample],
     ) -> None:
-        """Draws the epoch's first images into the backends."""
+        """Draw the epoch's first images into the backends."""
         # The backends listen to the main process only.
         if not self.draw or not is_main_process():
             return
@@ -87,7 +91,8 @@ class DetVisualizationHook(Hook):
                 _image(data_batch, outputs, i),
                 outputs[i],
                 pred_score_thr=self.score_thr,
-                step=_step(runner),
+                # In mere validation, asking for the iteration would build the training loop.
+                step=runner.iter if self._training else 0,
             )
 
     def after_test_iter(
@@ -97,7 +102,7 @@ class DetVisualizationHook(Hook):
         data_batch: dict,
         outputs: Sequence[DetDataSample],
     ) -> None:
-        """Writes pictures of the batch to ``test_out_dir``."""
+        """Write pictures of the batch to ``test_out_dir``."""
         if self.test_out_dir is None:
             return
         for i in self._chosen(len(outputs)):
@@ -110,7 +115,7 @@ class DetVisualizationHook(Hook):
             )
 
     def _chosen(self, batch_size: int, limit: int | None = None) -> list[int]:
-        """Positions in the batch of the images to draw."""
+        """Choose the positions in the batch of the images to draw."""
         first, self._images_seen = self._images_seen, self._images_seen + batch_size
         chosen = [i for i in range(batch_size) if (first + i) % self.interval == 0]
         if limit is not None:
@@ -118,7 +123,7 @@ class DetVisualizationHook(Hook):
         return chosen
 
     def _file_name(self, data_sample: DetDataSample) -> str:
-        """The image's own name; with its id where two folders have images of one name."""
+        """Take the image's own name; with its id where two folders have images of one name."""
         name = Path(data_sample.get('img_path') or str(data_sample.img_id)).name
         if not name.lower().endswith(WRITABLE):
             name += '.png'
@@ -134,7 +139,7 @@ def _name(data_sample: DetDataSample) -> str:
 
 
 def _image(data_batch: dict, outputs: Sequence[DetDataSample], i: int) -> np.ndarray:
-    """RGB image i: the original where there is a file, else the network's input as loaded."""
+    """Read RGB image i: the original where there is a file, else the network's input as loaded."""
     path = outputs[i].get('img_path')
     if path:
         height, width = outputs[i].ori_shape[:2]
@@ -143,10 +148,3 @@ def _image(data_batch: dict, outputs: Sequence[DetDataSample], i: int) -> np.nda
         # uint8 [3, h, w] BGR: the data preprocessor normalises and pads a copy.
         image = data_batch['inputs'][i].cpu().numpy().transpose(1, 2, 0)
     return np.ascontiguousarray(image[..., ::-1])
-
-
-def _step(runner: Runner) -> int:
-    # Asking runner.iter would build the training loop where there is only validation.
-    if runner._train_loop is None or isinstance(runner._train_loop, dict):
-        return 0
-    return runner.iter

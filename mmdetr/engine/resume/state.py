@@ -1,6 +1,5 @@
 """What a checkpoint of a running training holds besides weights."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from logging import Logger
@@ -9,20 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import all_reduce, is_distributed
 from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamScheduler
+from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler
 from torch import Tensor, nn
 
-from mmdetr.checkpoint.io import atomic_write
-
-_HISTORY_FILE = 'validation_history.json'
+from mmdetr.checkpoint import CheckpointError
 
 
-def plain(value: Any) -> Any:
-    """The value in types that torch loads with ``weights_only=True``.
+def to_plain_data(value: Any) -> Any:
+    """Convert a value to types that torch loads with ``weights_only=True``.
 
     Raises:
-        TypeError: There is no plain form of it.
+        TypeError: No such type can hold it.
     """
     if isinstance(value, np.generic):  # first, since numpy's float64 is a float, too
         return value.item()
@@ -36,22 +34,22 @@ def plain(value: Any) -> Any:
         log, count = (torch.from_numpy(np.array(part)) for part in value.data)
         return dict(log=log, count=count, max_length=value.max_length)
     if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
+        return {to_plain_data(key): to_plain_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return type(value)(plain(item) for item in value)
+        return type(value)(to_plain_data(item) for item in value)
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f'{type(value).__name__} has no plain form')
+    raise TypeError(f'{type(value).__name__} is no plain data')
 
 
 def plain_message_hub(message_hub: MessageHub, logger: Logger) -> dict:
-    """State of a message hub; what has no plain form is left out with a warning."""
+    """Return the state of a message hub; what is no plain data is left out with a warning."""
     state: dict[str, dict] = {}
     for part, items in message_hub.state_dict().items():
         state[part] = {}
         for key, value in items.items():
             try:
-                state[part][key] = plain(value)
+                state[part][key] = to_plain_data(value)
             except TypeError as error:
                 logger.warning(f'{key} is not saved in the checkpoint: {error}')
     return state
@@ -69,22 +67,50 @@ def restore_message_hub(message_hub: MessageHub, state: dict) -> None:
 
 
 def pending_gradients(model: nn.Module, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-    """Gradients that wait for the rest of their accumulation, by parameter name."""
-    accumulated = optim_wrapper._inner_count % optim_wrapper._accumulative_counts
-    if accumulated == 0 or optim_wrapper._inner_count == optim_wrapper._max_counts:
+    """Return the gradients that wait for the rest of their accumulation, by parameter name.
+
+    They are averaged over the ranks: until the step every rank has its own. Call it on all ranks.
+    """
+    if optim_wrapper.should_update():
         return {}
-    return {
+    gradients = {
         name: parameter.grad.detach().clone()
         for name, parameter in model.named_parameters()
         if parameter.grad is not None
     }
+    if is_distributed():
+        for gradient in gradients.values():
+            all_reduce(gradient, op='mean')
+    return gradients
 
 
-def resume_param_scheduler_state(scheduler: _ParamScheduler, state: dict) -> None:
+def restore_gradients(model: nn.Module, gradients: dict[str, Tensor]) -> None:
+    """Give the parameters the gradients that :func:`pending_gradients` saved."""
+    parameters = dict(model.named_parameters())
+    for name, gradient in gradients.items():
+        parameters[name].grad = gradient.to(parameters[name].device)
+
+
+def restore_param_schedulers(schedulers: list, states: list[dict]) -> None:
+    """Load the states of all learning rate schedules.
+
+    Raises:
+        CheckpointError: There are more or fewer states than schedules.
+    """
+    if len(states) != len(schedulers):
+        raise CheckpointError(
+            f'the checkpoint has {len(states)} learning rate schedules, the config has '
+            f'{len(schedulers)}: resume with the param_scheduler it was written with'
+        )
+    for scheduler, state in zip(schedulers, states, strict=True):
+        _restore_param_scheduler(scheduler, state)
+
+
+def _restore_param_scheduler(scheduler: Any, state: dict) -> None:
     """Load a schedule's state; its end is that of the config, so that a run can be extended.
 
-    A schedule without an explicit end gets the length of the run, and leaves out the step that
-    falls on it. In a longer run that step is due.
+    A schedule whose end defaults to the run's length skips its last step; if the run is extended,
+    that step is made up.
     """
     left_out = state['_global_step'] == state['end'] < scheduler.end
     left_out &= not isinstance(scheduler, ReduceOnPlateauParamScheduler)  # steps on a metric only
@@ -94,42 +120,3 @@ def resume_param_scheduler_state(scheduler: _ParamScheduler, state: dict) -> Non
         with warnings.catch_warnings():  # no step of the optimiser has come before, in this process
             warnings.simplefilter('ignore')
             scheduler.step()
-
-
-class ValidationHistory:
-    """Which validations a run has completed, kept beside its checkpoints.
-
-    The checkpoint of an epoch is written before its validation. Kept here, the outcome needs no
-    second write of the whole checkpoint, and a resumed run knows whether to validate first.
-
-    Args:
-        entries: One dict per validation: ``epoch``, ``iter``, ``metrics`` and ``best``, the message
-            hub's ``best_*`` entries after it.
-    """
-
-    def __init__(self, entries: list[dict] | None = None) -> None:
-        self.entries = entries or []
-
-    @classmethod
-    def read(cls, folder: str | Path, until_iter: int) -> 'ValidationHistory':
-        """What the file in ``folder`` holds up to an iteration; nothing if it is unreadable."""
-        try:
-            entries = json.loads((Path(folder) / _HISTORY_FILE).read_text())
-        except (OSError, ValueError):
-            return cls()
-        return cls([entry for entry in entries if entry['iter'] <= until_iter])
-
-    def has(self, iteration: int) -> bool:
-        return any(entry['iter'] == iteration for entry in self.entries)
-
-    def add(self, epoch: int, iteration: int, metrics: dict, best: dict) -> None:
-        self.entries = [entry for entry in self.entries if entry['iter'] < iteration]
-        numbers = {
-            k: float(v) for k, v in metrics.items() if isinstance(v, int | float | np.number)
-        }
-        entry = dict(epoch=epoch, iter=iteration, metrics=numbers, best=plain(best))
-        self.entries.append(entry)
-
-    def write(self, folder: str | Path) -> None:
-        with atomic_write(Path(folder) / _HISTORY_FILE) as file:
-            file.write(json.dumps(self.entries, indent=1).encode())

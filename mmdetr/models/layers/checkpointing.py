@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from mmdetr.utils.memory import return_freed_memory
+from mmdetr.utils.memory import trim_memory
 
 
 def call_checkpointed(module: Callable[..., Any], *args: Any, enabled: bool) -> Any:
@@ -31,5 +31,5 @@ def _contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
 @contextmanager
 def _trimmed_memory() -> Iterator[None]:
     if not torch.cuda.is_available():
-        return_freed_memory()
+        trim_memory()
     yield

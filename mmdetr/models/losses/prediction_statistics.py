@@ -11,7 +11,7 @@ from torch import Tensor
 from mmdetr.registry import TASK_UTILS
 from mmdetr.structures import SetPrediction, SetTarget
 
-# What CollapseWatchHook reads; logged, but not shown in the console (default_runtime.py).
+# What CollapseWatchHook reads.
 WATCHED = ('object_share', 'box_spread', 'matched_score', 'num_matched', 'num_correct')
 
 

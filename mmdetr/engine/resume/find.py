@@ -12,20 +12,22 @@ from mmdetr.checkpoint import CheckpointError, CheckpointFile, load_file, read_c
 
 
 @dataclass
-class StartingPoint:
+class StartCheckpoint:
     """A checkpoint file that was read.
 
     Attributes:
         filename: Where it is.
         content: What is in it; weights to start from as a ``CheckpointFile``.
+        resumes: Whether the run continues the training that the file comes from.
     """
 
     filename: str
     content: CheckpointFile | dict
+    resumes: bool = False
 
     @property
     def state_dict(self) -> Mapping[str, Tensor]:
-        """The weights under the names that the model gives them."""
+        """Weights under the names that the model gives them."""
         if isinstance(self.content, CheckpointFile):
             return self.content.state_dict
         return self.content['state_dict']
@@ -35,8 +37,40 @@ class _NoTrainingError(CheckpointError):
     """An intact file, but of weights alone."""
 
 
-def read_training(filename: str) -> StartingPoint:
-    """A checkpoint to resume from, its checksums compared.
+def find_start(
+    resume: bool | str, load_from: str | None, work_dir: str, model: nn.Module, logger: Logger
+) -> StartCheckpoint | None:
+    """Read the checkpoint that a run starts from.
+
+    Args:
+        resume: Whether to continue a training: that of ``load_from``, or else the newest of
+            ``work_dir``. ``'auto'`` prefers ``work_dir``, and begins from the weights of
+            ``load_from`` where it has none.
+        load_from: Path, or for weights what :func:`mmdetr.checkpoint.load_file` takes.
+        work_dir: Folder of the run.
+        model: What the weights are for, without a wrapper.
+        logger: Is told of damaged files and of a beginning where there is nothing to resume.
+
+    Returns:
+        None where the run begins anew.
+
+    Raises:
+        FileNotFoundError: No such file.
+        CheckpointError: A file cannot be used.
+    """
+    if resume and load_from is not None and resume != 'auto':
+        return read_training(load_from)
+    if resume:
+        start = newest_training(work_dir, logger)
+        if start is not None:
+            return start
+        source = f'from {load_from}' if load_from else 'anew'
+        logger.warning(f'Nothing to resume in {work_dir}: begins {source}')
+    return None if load_from is None else read_weights(load_from, model)
+
+
+def read_training(filename: str) -> StartCheckpoint:
+    """Read a checkpoint to resume from and compare its checksums.
 
     Raises:
         FileNotFoundError: No such file.
@@ -52,8 +86,8 @@ def read_training(filename: str) -> StartingPoint:
         raise CheckpointError(f'{error}. The newest intact one is {other.filename}') from error
 
 
-def newest_training(work_dir: str | Path, logger: Logger) -> StartingPoint | None:
-    """The newest intact checkpoint that training can resume from.
+def newest_training(work_dir: str | Path, logger: Logger) -> StartCheckpoint | None:
+    """Read the newest intact checkpoint that training can resume from.
 
     Returns:
         None where no training has left a checkpoint.
@@ -70,16 +104,16 @@ def newest_training(work_dir: str | Path, logger: Logger) -> StartingPoint | Non
     return found
 
 
-def read_weights(filename: str, model: nn.Module, map_location: Any = 'cpu') -> StartingPoint:
-    """A checkpoint to take weights from, of any layout that mmdetr.checkpoint knows.
+def read_weights(filename: str, model: nn.Module, map_location: Any = 'cpu') -> StartCheckpoint:
+    """Read a checkpoint to take weights from, of any layout that mmdetr.checkpoint knows.
 
     Raises:
         CheckpointError: The file cannot be used.
     """
-    return StartingPoint(filename, read_checkpoint(filename, map_location, model))
+    return StartCheckpoint(filename, read_checkpoint(filename, map_location, model))
 
 
-def _load_training(filename: str) -> StartingPoint:
+def _load_training(filename: str) -> StartCheckpoint:
     checkpoint = load_file(filename, verify=True)
     content = set(checkpoint) if isinstance(checkpoint, dict) else set()
     missing = {'meta', 'state_dict', 'message_hub', 'optimizer'} - content
@@ -88,11 +122,11 @@ def _load_training(filename: str) -> StartingPoint:
             f'{filename} cannot be resumed from, it has no {", ".join(sorted(missing))}. To start '
             'a new training from its weights, set load_from instead'
         )
-    return StartingPoint(filename, checkpoint)
+    return StartCheckpoint(filename, checkpoint, resumes=True)
 
 
-def _intact_trainings(folder: Path, damaged: list[CheckpointError]) -> Iterator[StartingPoint]:
-    """Checkpoints of a run that load, the newest first; errors of others go to ``damaged``."""
+def _intact_trainings(folder: Path, damaged: list[CheckpointError]) -> Iterator[StartCheckpoint]:
+    """Read checkpoints of a run, the newest first; errors of others go to ``damaged``."""
     for path in _checkpoints(folder):
         try:
             yield _load_training(str(path))
@@ -103,7 +137,7 @@ def _intact_trainings(folder: Path, damaged: list[CheckpointError]) -> Iterator[
 
 
 def _checkpoints(work_dir: Path) -> list[Path]:
-    """Checkpoints of a run: first the one ``last_checkpoint`` names, then the newest first."""
+    """List checkpoints of a run: first the one ``last_checkpoint`` names, then the newest first."""
     candidates, folders = [], [work_dir]
     pointer = work_dir / 'last_checkpoint'
     if pointer.is_file():
