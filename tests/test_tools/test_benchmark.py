@@ -1,10 +1,12 @@
 """Timing of models and loaders: small runs, and what the numbers are made of."""
 
+import importlib.util
 import runpy
 import sys
 import time
 from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,15 @@ def run(monkeypatch: Any, capsys: Any) -> Any:
     return call
 
 
+@pytest.fixture
+def tool() -> ModuleType:
+    """The tool as a module, whose functions a test can replace."""
+    spec = importlib.util.spec_from_file_location('benchmark_tool', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def settings(**changed: Any) -> Namespace:
     """The tool's arguments without a command line."""
     defaults = dict(
@@ -66,21 +77,19 @@ def test_optimised_at_a_given_size(run: Any) -> None:
     assert lines['input'] == 'random images, 2 a batch, 64 x 96'
 
 
-def test_training_changes_the_weights(run: Any) -> None:
-    tool = runpy.run_path(str(TOOL))
+def test_training_changes_the_weights(run: Any, tool: Any, monkeypatch: Any) -> None:
     args = settings(mode='training', shape=(64, 64), batch_size=2)
     cfg = Config.fromfile(DEMO)
     built = []
-    init = tool['init_detector']
-    build_step = tool['build_step']
-    build_step.__globals__['init_detector'] = lambda *a, **k: (
-        built.append(init(*a, **k)) or built[0]
+    init = tool.init_detector
+    monkeypatch.setattr(
+        tool, 'init_detector', lambda *a, **k: built.append(init(*a, **k)) or built[0]
     )
-    step = build_step(cfg, args)
+    step = tool.build_step(cfg, args)
     (model,) = built
     before = model.bbox_head.query_embedding.weight.detach().clone()
-    batches, _ = tool['load_batches'](cfg, args)
-    seconds, images = tool['measure'](step, batches, 2, 1, 'cpu')
+    batches, _ = tool.load_batches(cfg, args)
+    seconds, images = tool.measure(step, batches, 2, 1, 'cpu')
     assert (len(seconds), images) == (2, 4)
     assert model.training
     assert not torch.equal(before, model.bbox_head.query_embedding.weight)
@@ -88,23 +97,20 @@ def test_training_changes_the_weights(run: Any) -> None:
     assert lines['input'] == 'images of train_dataloader, 8 a batch, 64 x 64'
 
 
-def test_mixed_precision_reaches_the_network() -> None:
-    tool = runpy.run_path(str(TOOL))
+def test_mixed_precision_reaches_the_network(tool: Any, monkeypatch: Any) -> None:
     cfg = Config.fromfile(DEMO)
     seen = []
+    init = tool.init_detector
+
+    def hooked(*positional: Any, **named: Any) -> Any:
+        model = init(*positional, **named)
+        model.neck.register_forward_hook(lambda *call: seen.append(call[2][0].dtype))
+        return model
+
+    monkeypatch.setattr(tool, 'init_detector', hooked)
     for dtype in ('float32', 'bfloat16'):
         args = settings(shape=(64, 64), batch_size=1, dtype=dtype)
-        build_step = tool['build_step']
-        init = tool['init_detector']
-
-        def hooked(*positional: Any, init: Any = init, **named: Any) -> Any:
-            model = init(*positional, **named)
-            model.neck.register_forward_hook(lambda *call: seen.append(call[2].dtype))
-            return model
-
-        build_step.__globals__['init_detector'] = hooked
-        build_step(cfg, args)(tool['load_batches'](cfg, args)[0][0])
-        build_step.__globals__['init_detector'] = init
+        tool.build_step(cfg, args)(tool.load_batches(cfg, args)[0][0])
     assert seen == [torch.float32, torch.bfloat16]
 
 
@@ -123,24 +129,23 @@ def test_warmup_is_not_timed(monkeypatch: Any) -> None:
     assert images == 2 + 1 + 2  # the first batch is the warm-up's
 
 
-def test_report_by_hand() -> None:
-    tool = runpy.run_path(str(TOOL))
-    report = tool['model_report']
-    report.__globals__['measure'] = lambda *_: ([0.1, 0.2, 0.3, 0.4], 8)
-    lines = report(Config.fromfile(DEMO), settings(shape=(64, 64), batch_size=2, iters=4))
+def test_report_by_hand(tool: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(tool, 'measure', lambda *_: ([0.1, 0.2, 0.3, 0.4], 8))
+    lines = tool.model_report(
+        Config.fromfile(DEMO), settings(shape=(64, 64), batch_size=2, iters=4)
+    )
     assert 'speed: 8.00 images/s over 4 batches' in lines
     assert 'latency of a batch: p50 250.0 ms, p90 370.0 ms, p99 397.0 ms' in lines
 
 
-def test_missing_data_give_the_size_of_the_pipeline() -> None:
-    tool = runpy.run_path(str(TOOL))
+def test_missing_data_give_the_size_of_the_pipeline(tool: Any) -> None:
     cfg = Config.fromfile(ROOT / 'configs' / 'detr_r50_8xb2-150e_coco.py')
     cfg.test_dataloader.dataset.data_root = cfg.train_dataloader.dataset.data_root = 'nowhere/'
-    batches, source = tool['load_batches'](cfg, settings(batch_size=2, iters=1))
+    batches, source = tool.load_batches(cfg, settings(batch_size=2, iters=1))
     assert [tuple(each.shape) for each in batches[0]['inputs']] == [(3, 800, 1066)] * 2
     assert 'nowhere/annotations/instances_val2017.json does not exist' in source
     np.random.seed(0)
-    batches, _ = tool['load_batches'](cfg, settings(mode='training', iters=8))
+    batches, _ = tool.load_batches(cfg, settings(mode='training', iters=8))
     shapes = {tuple(each.shape) for batch in batches for each in batch['inputs']}
     assert len(shapes) > 5  # augmented
     assert all(len(sample.gt_instances) for batch in batches for sample in batch['data_samples'])

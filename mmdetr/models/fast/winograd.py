@@ -19,7 +19,8 @@ _KERNEL = (
     (0, 0, 1),
 )
 _PATCH, _TILE = 6, 4
-_ONE = _PATCH + 1  # product of the point 1 on both axes: a constant there is one in every result
+# Element of the tile that reaches all 16 results with factor 1: the bias is added there.
+_ONE = _PATCH + 1
 
 
 class WinogradConv2d(nn.Module):
