@@ -58,30 +58,22 @@ def inference_variants(inputs: Any, keep_memory: bool) -> dict[str, Callable[[],
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
     from mmdetr.models.backbones import ResNet
-    from mmdetr.models.fast import conv_norm, fold_batch_norms, use_plain_forms
+    from mmdetr.models.fast import fold_batch_norms, use_plain_forms
     from mmdetr.utils.memory import disable_trimming
 
     if keep_memory:
         disable_trimming()
-    fused = conv_norm.has_fused_kernels
 
-    def call(model: Any, kernels: bool = True) -> Callable[[], Any]:
-        @torch.no_grad()
-        def forward() -> Any:
-            conv_norm.has_fused_kernels = fused if kernels else lambda *tensors: False
-            return model(inputs)
-
-        return forward
+    def call(model: Any) -> Callable[[], Any]:
+        return torch.no_grad()(lambda: model(inputs))
 
     plain, folded, winograd = build(), build(), build()
     use_plain_forms(plain)
     fold_batch_norms(folded)
     fold_batch_norms(winograd, winograd=True)
-    fast = build()
     return {
-        'fast': call(fast),
+        'fast': call(build()),
         'plain': call(plain),
-        'without fused kernels': call(fast, kernels=False),
         'without fused blocks': call(without(build(), ResNet, BasicBlock, Bottleneck)),
         'fast, folded for good': call(folded),
         "fast, folded, Winograd's form": call(winograd),

@@ -1,4 +1,4 @@
-"""Convolution, fixed batch norm, shortcut and ReLU as one operation.
+"""Convolution and fixed batch norm as one operation, shortcut and ReLU in place.
 
 Legend: B images, C input and O output channels, H W input and h w output size.
 """
@@ -17,8 +17,7 @@ def conv_norm(
     """Convolve, normalise, add a shortcut and rectify.
 
     A batch norm with fixed statistics is a scale and shift per channel, which the convolution can
-    do itself: exact, differentiable, and without another pass over the feature map. Where no
-    gradient is recorded, oneDNN adds and rectifies as well, before it writes the result.
+    do itself: exact, differentiable, and without another pass over the feature map.
 
     Args:
         conv: The convolution, or what computes it in another form.
@@ -32,8 +31,6 @@ def conv_norm(
     """
     if isinstance(conv, nn.Conv2d) and has_fixed_statistics(norm):
         weight, bias = fold_weights(conv, norm)
-        if has_fused_kernels(x, weight, shortcut):
-            return _fused(conv, weight, bias, x, shortcut, relu)
         x = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
     else:
         x = norm(conv(x))
@@ -42,51 +39,6 @@ def conv_norm(
     if shortcut is not None:
         x += shortcut
     return x.relu_() if relu else x
-
-
-def has_fused_kernels(*tensors: Tensor | None) -> bool:
-    """Whether oneDNN's fused kernels take the tensors: on a CPU, with no gradient recorded.
-
-    torch's public operations fall back where a CPU lacks the instructions for bfloat16 (AVX-512
-    or AVX-NE-CONVERT); these kernels raise instead.
-    """
-    given = [tensor for tensor in tensors if tensor is not None]
-    if torch.compiler.is_compiling():  # the compiler fuses by itself
-        return False
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
-        return False
-    return (
-        all(tensor.device.type == 'cpu' for tensor in given)
-        and torch.backends.mkldnn.is_available()
-        and bool(torch.backends.mkldnn.enabled)
-        and _has_kernels_for(given[0].dtype)
-        and not torch.is_autocast_enabled('cpu')
-    )
-
-
-def _has_kernels_for(dtype: torch.dtype) -> bool:
-    if dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return dtype == torch.float32
-
-
-def _fused(
-    conv: nn.Conv2d,
-    weight: Tensor,
-    bias: Tensor | None,
-    x: Tensor,
-    shortcut: Tensor | None,
-    relu: bool,
-) -> Tensor:
-    geometry: Any = (conv.padding, conv.stride, conv.dilation, conv.groups)
-    # Activations are given by name, scalar arguments and algorithm; ReLU has neither of the latter.
-    no_scalars: list = []
-    kernel = torch.ops.mkldnn._convolution_pointwise
-    if shortcut is None:
-        return kernel(x, weight, bias, *geometry, 'relu' if relu else 'none', no_scalars, '')
-    alpha = 1.0
-    activation = ('relu' if relu else None, no_scalars, '')
-    return kernel(x, shortcut, weight, bias, *geometry, 'add', alpha, *activation)
 
 
 def has_fixed_statistics(norm: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from mmdetr.models.backbones.resnet import ResNet
 from mmdetr.models.fast import FAST_FORMS, attention, use_fast_forms, use_plain_forms
 from mmdetr.models.fast.attention import FastMultiheadAttention
-from mmdetr.models.fast.conv_norm import conv_norm, fold, has_fused_kernels
+from mmdetr.models.fast.conv_norm import conv_norm, fold
 from mmdetr.models.fast.dropout import FastDropout, dropout
 from mmdetr.models.fast.winograd import WinogradConv2d
 from mmdetr.registry import MODELS
@@ -171,27 +171,6 @@ def test_trained_batch_norm_keeps_its_batch_statistics():
     x = torch.randn(2, 3, 5, 5)
     output = conv_norm(conv, norm, x, relu=False)
     torch.testing.assert_close(output.mean((0, 2, 3)), norm.bias, atol=1e-5, rtol=0)
-
-
-def test_fused_kernels_are_left_alone_where_they_would_fail(monkeypatch):
-    """Without AVX-512 oneDNN raises for bfloat16; torch's own operations fall back."""
-    x = torch.randn(1, 4, 6, 6)
-    with torch.no_grad():
-        assert has_fused_kernels(x)
-        assert has_fused_kernels(x, None)
-        with torch.backends.mkldnn.flags(enabled=False):
-            assert not has_fused_kernels(x)
-        with torch.autocast('cpu'):
-            assert not has_fused_kernels(x)
-        assert not has_fused_kernels(x.double())
-        assert not has_fused_kernels(x.to('meta'))
-        for supported in (True, False):
-            monkeypatch.setattr(
-                torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda answer=supported: answer
-            )
-            assert has_fused_kernels(x.bfloat16()) == supported
-    assert has_fused_kernels(x)  # nothing is recorded for it
-    assert not has_fused_kernels(x, nn.Parameter(x))
 
 
 def test_convolution_in_bfloat16_on_any_cpu():
