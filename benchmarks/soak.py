@@ -58,7 +58,7 @@ class Memory:
 
 
 def watch(child: Any, progress: Any, interval: float) -> list[Memory]:
-    """Samples the child and its workers until the child ends."""
+    """Sample the child and its workers until the child ends."""
     memories: dict[int, Memory] = {}
     heap = Memory('main process, heap in use')
     while child.is_alive():

@@ -206,7 +206,7 @@ def peak_memory(device: str) -> str:
 
 
 def model_report(cfg: Config, args: argparse.Namespace) -> str:
-    """Builds the model, times it and says how fast it is."""
+    """Build the model, time it and say how fast it is."""
     batches, source = load_batches(cfg, args)
     seconds, images = measure(build_step(cfg, args), batches, args.iters, args.warmup, args.device)
     sizes = sorted({tuple(image.shape[1:]) for batch in batches for image in batch['inputs']})
@@ -229,7 +229,7 @@ def model_report(cfg: Config, args: argparse.Namespace) -> str:
 
 
 def data_report(cfg: Config, args: argparse.Namespace) -> str:
-    """Times the loaders as training and testing build them.
+    """Time the loaders as training and testing build them.
 
     Raises:
         SystemExit: The data are not there.
