@@ -245,11 +245,16 @@ def write_page(name: str, text: str, folder: Path | None = None) -> None:
 
 
 def write_result(name: str, payload: dict[str, Any]) -> None:
-    """Write ``benchmarks/results/NAME.json`` with date, command and machine, and say where."""
+    """Write ``benchmarks/results/NAME_KIND.json`` with date, command and machine, and say where.
+
+    KIND is that of the CPU, so that results of several kinds stand side by side.
+    """
+    found = machine()
     content = dict(
-        date=datetime.date.today().isoformat(), command=command(), machine=machine(), **payload
+        date=datetime.date.today().isoformat(), command=command(), machine=found, **payload
     )
-    _write(RESULTS / f'{name}.json', json.dumps(content, indent=2) + '\n')
+    kind = found['cpu_capability'].replace(' ', '')
+    _write(RESULTS / f'{name}_{kind}.json', json.dumps(content, indent=2) + '\n')
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from _common import machine, parser, ratio, summary, time_in_turns, write_result
+from _common import parser, ratio, summary, time_in_turns, write_result
 
 # A competitor for the cores: products of matrices too large for a cache.
 _LOAD = 'import torch; torch.set_num_threads(1); x = torch.rand(1500, 1500)\nwhile True: x @ x'
@@ -145,10 +145,9 @@ def main() -> None:
     for name, times in seconds.items():
         rows[name] = dict(seconds=times, time_to_fast=ratio(times, seconds['fast']))
         print(f'{name:32s} {summary(times):44s} {rows[name]["time_to_fast"]}', flush=True)
-    kind = machine()['cpu_capability'].replace(' ', '')
     more = f'{"_load" if args.load else ""}{"_kept" if args.keep_memory else ""}'
     write_result(
-        f'fast_forms_{args.work}_{size[0]}x{size[1]}_{kind}{more}',
+        f'fast_forms_{args.work}_{size[0]}x{size[1]}{more}',
         dict(
             work=args.work,
             size=list(size),

@@ -21,6 +21,10 @@ peer is transformers from the package index (`pip install transformers`), with t
 that the authors freeze; a checkout of facebookresearch/detr is compared with where `--authors DIR`
 names one. Outputs are compared before anything is timed, and the parties run in turns. A ratio is
 the median of the ratios of single rounds, with the lowest and the highest; above 1 we are faster.
+
+The line under each table says which kind of CPU it is from. Lines without a kind are of a CPU with
+AVX-512 and bfloat16 and of the code before the fast forms moved (1b190ef); no such CPU was at hand
+since.
 """
 NO_GPU = '\nNothing here was measured on a GPU.\n'
 OTHERS = """## Other pages
@@ -32,8 +36,10 @@ OTHERS = """## Other pages
 """
 
 
-def load(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f'{name}.json').read_text(encoding='utf-8'))
+def load(name: str) -> list[dict[str, Any]]:
+    """Results of a benchmark, one for each kind of CPU (and size) that it ran on."""
+    paths = sorted(RESULTS.glob(f'{name}*.json'))
+    return [json.loads(path.read_text(encoding='utf-8')) for path in paths]
 
 
 def origin(result: dict[str, Any]) -> str:
@@ -46,22 +52,25 @@ def ratios(row: dict[str, Any], others: Iterable[str]) -> list[str]:
 
 
 def inference() -> Iterator[str]:
-    result = load('inference')
-    yield f'## Inference, DETR-R50, {result["size"][0]} x {result["size"][1]}\n\n'
+    yield '## Inference, DETR-R50\n\n'
     yield (
         'Every party has a process of its own. "plain" is a model as `init_detector` builds it; '
         '"optimised" is '
         '`init_detector(..., optimize=True)`, with `dict(dtype=..., compile=True)` for the rest. '
         'The difference is the largest of logits and boxes to the reference, with random weights.\n'
     )
-    for case, content in result['cases'].items():
-        others = list(next(iter(content['rows'].values()))['ratio_to'])
-        rows = [
-            [name, summary(row['seconds']), f'{row["difference"]:.1g}', *ratios(row, others)]
-            for name, row in content['rows'].items()
-        ]
-        yield '\n' + table([case, 'seconds', 'difference', *(f'x {o}' for o in others)], rows)
-    yield origin(result)
+    for result in load('inference'):
+        height, width = result['size']
+        for case, content in result['cases'].items():
+            others = list(next(iter(content['rows'].values()))['ratio_to'])
+            rows = [
+                [name, summary(row['seconds']), f'{row["difference"]:.1g}', *ratios(row, others)]
+                for name, row in content['rows'].items()
+            ]
+            title = f'{case}, {height} x {width}'
+            columns = [title, 'seconds', 'difference', *(f'x {other}' for other in others)]
+            yield '\n' + table(columns, rows)
+        yield origin(result)
 
 
 def training_step() -> Iterator[str]:
@@ -70,8 +79,7 @@ def training_step() -> Iterator[str]:
         'Losses, gradients, clipping, AdamW. Memory is the peak above that after importing the '
         'libraries. "memory kept" calls `mmdetr.utils.memory.disable_trimming()` first.\n'
     )
-    for path in sorted(RESULTS.glob('training_step_*.json')):
-        result = load(path.stem)
+    for result in load('training_step'):
         height, width = result['size']
         others = list(next(iter(result['rows'].values()))['ratio_to'])
         columns = [f'batch {result["batch"]}, {height} x {width}', 'seconds', 'MiB']
@@ -85,80 +93,113 @@ def training_step() -> Iterator[str]:
         yield '\n' + table(columns, rows) + origin(result)
 
 
-def criterion() -> Iterator[str]:
-    result = load('criterion')
+def fast_forms() -> Iterator[str]:
+    yield '## Fast forms, one left out at a time\n\n'
     yield (
-        f'## Matching and losses, forward and backward\n\n{result["layers"]} layers, batch '
-        f'{result["batch"]}, {result["queries"]} queries, {result["objects"]} objects an image.\n\n'
+        'Seconds of a whole image or training step of DETR-R50, and how many times those of the '
+        'model with all forms. "other processes" multiply matrices on the same cores meanwhile; '
+        'with "memory kept" glibc does not return freed memory. '
+        'See [performance.md](../docs/performance.md).\n'
     )
-    rows = [
-        [name, summary(times), *(ratios(result, [name]) if name in result['ratio_to'] else ['-'])]
-        for name, times in result['seconds'].items()
-    ]
-    yield table(['', 'seconds', 'ours is faster by'], rows) + origin(result)
+    for result in load('fast_forms'):
+        height, width = result['size']
+        title = f'{result["work"]}, batch {result["batch"]}, {height} x {width}'
+        title += f', {result["load"]} other processes' if result['load'] else ''
+        title += ', memory kept' if result['keep_memory'] else ''
+        rows = [
+            [name, summary(row['seconds']), str(Ratio(*row['time_to_fast']))]
+            for name, row in result['rows'].items()
+        ]
+        yield '\n' + table([title, 'seconds', 'x fast'], rows) + origin(result)
+
+
+def criterion() -> Iterator[str]:
+    yield '## Matching and losses, forward and backward\n'
+    for result in load('criterion'):
+        yield (
+            f'\n{result["layers"]} layers, batch {result["batch"]}, {result["queries"]} queries, '
+            f'{result["objects"]} objects an image.\n\n'
+        )
+        rows = [
+            [
+                name,
+                summary(times),
+                *(ratios(result, [name]) if name in result['ratio_to'] else ['-']),
+            ]
+            for name, times in result['seconds'].items()
+        ]
+        yield table(['', 'seconds', 'ours is faster by'], rows) + origin(result)
 
 
 def coco_evaluation() -> Iterator[str]:
-    result = load('coco_evaluation')
-    yield (
-        f'## COCO evaluation\n\n{result["images"]} images, {result["detections"]} detections, '
-        f'{result["annotations"]} objects, generated; `CocoMetric` with each backend, the same 12 '
-        'numbers.\n\n'
-    )
-    rows = [
-        [part, *map(summary, result[part]['seconds'].values()), str(Ratio(*result[part]['ratio']))]
-        for part in ('whole', 'compute_metrics')
-    ]
-    yield table(['timed', 'pycocotools', 'faster-coco-eval', 'ratio'], rows) + origin(result)
+    yield '## COCO evaluation\n'
+    for result in load('coco_evaluation'):
+        yield (
+            f'\n{result["images"]} images, {result["detections"]} detections, '
+            f'{result["annotations"]} objects, generated; `CocoMetric` with each backend, the same '
+            '12 numbers.\n\n'
+        )
+        rows = [
+            [
+                part,
+                *map(summary, result[part]['seconds'].values()),
+                str(Ratio(*result[part]['ratio'])),
+            ]
+            for part in ('whole', 'compute_metrics')
+        ]
+        columns = ['timed', 'pycocotools', 'faster-coco-eval', 'ratio']
+        yield table(columns, rows) + origin(result)
 
 
 def data_loading() -> Iterator[str]:
-    result = load('data_loading')
-    yield '## Data loading\n\n'
-    yield (
-        f'Against {result["peer"]}, the same pixels out; {result["data"]}. "not normalised" leaves '
-        'that to the preprocessor, as in training here.\n\n'
-    )
-    rows = [
-        [pipeline, place, party, f'{row["images_per_second"]}', str(Ratio(*row['ratio']))]
-        for pipeline in ('train', 'test')
-        for place in ('one process', 'one worker')
-        for party, row in result[pipeline][place].items()
-    ]
-    columns = ['pipeline', 'where', 'party', 'images a second', 'x authors']
-    yield table(columns, rows) + origin(result)
+    yield '## Data loading\n'
+    for result in load('data_loading'):
+        yield (
+            f'\nAgainst {result["peer"]}, the same pixels out; {result["data"]}. "not normalised" '
+            'leaves that to the preprocessor, as in training here.\n\n'
+        )
+        rows = [
+            [pipeline, place, party, f'{row["images_per_second"]}', str(Ratio(*row['ratio']))]
+            for pipeline in ('train', 'test')
+            for place in ('one process', 'one worker')
+            for party, row in result[pipeline][place].items()
+        ]
+        columns = ['pipeline', 'where', 'party', 'images a second', 'x authors']
+        yield table(columns, rows) + origin(result)
 
 
 def demo_bfloat16() -> Iterator[str]:
-    result = load('demo_bfloat16')
-    yield f'## AP in bfloat16\n\n`{result["config"]}`, trained as it stands.\n\n'
-    rows = [
-        [name, *(f'{metrics[f"coco/{key}"]:.4f}' for key in ('bbox_mAP', 'bbox_mAP_50'))]
-        for name, metrics in result['metrics'].items()
-    ]
-    yield table(['', 'bbox_mAP', 'bbox_mAP_50'], rows) + origin(result)
+    yield '## AP in bfloat16\n'
+    for result in load('demo_bfloat16'):
+        yield f'\n`{result["config"]}`, trained as it stands.\n\n'
+        rows = [
+            [name, *(f'{metrics[f"coco/{key}"]:.4f}' for key in ('bbox_mAP', 'bbox_mAP_50'))]
+            for name, metrics in result['metrics'].items()
+        ]
+        yield table(['', 'bbox_mAP', 'bbox_mAP_50'], rows) + origin(result)
 
 
 def growth() -> Iterator[str]:
-    result = load('growth')
-    yield (
-        '## How the cost grows\n\nThe optimised model in float32. The floor is the arithmetic of '
-        f'the model at the speed of a large matrix product, {result["peak_gflops"]:.0f} GFLOP/s '
-        "here; Winograd's form of the 3x3 convolutions needs less than that arithmetic.\n\n"
-        '![cost against size, batch, queries and objects](results/growth.png)\n\n'
-    )
-    rows = []
-    for axis, points in result['axes'].items():
-        for point, row in points.items():
-            floor = f'{row["floor"]:.3f}' if row['floor'] else '-'
-            rows.append([axis, point, f'{statistics.median(row["seconds"]):.4f}', floor])
-    yield table(['axis', 'point', 'median seconds', 'floor'], rows) + origin(result)
+    yield '## How the cost grows\n'
+    for result in load('growth'):
+        yield (
+            '\nThe optimised model in float32. The floor is the arithmetic of the model at the '
+            f'speed of a large matrix product, {result["peak_gflops"]:.0f} GFLOP/s here; '
+            "Winograd's form of the 3x3 convolutions needs less than that arithmetic.\n\n"
+            '![cost against size, batch, queries and objects](results/growth.png)\n\n'
+        )
+        rows = []
+        for axis, points in result['axes'].items():
+            for point, row in points.items():
+                floor = f'{row["floor"]:.3f}' if row['floor'] else '-'
+                rows.append([axis, point, f'{statistics.median(row["seconds"]):.4f}', floor])
+        yield table(['axis', 'point', 'median seconds', 'floor'], rows) + origin(result)
 
 
 def gpu_check() -> Iterator[str]:
     from gpu_check import results_table
 
-    result = load('gpu_check')
+    (result,) = load('gpu_check')
     yield f'## Every model on {result["device"]}\n\n'
     yield (
         f'One image, and one training step of batch {result["batch"]}, with random weights. Loss '
@@ -169,8 +210,8 @@ def gpu_check() -> Iterator[str]:
 
 
 SECTIONS = (
-    *(inference, training_step, criterion, coco_evaluation, data_loading, demo_bfloat16, growth),
-    gpu_check,
+    *(inference, training_step, fast_forms, criterion, coco_evaluation, data_loading),
+    *(demo_bfloat16, growth, gpu_check),
 )
 
 

@@ -88,13 +88,15 @@ def test_kind_of_cpu_is_shown_where_it_is_known():
 def test_result_says_where_it_is_from(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_common, 'RESULTS', tmp_path)
     monkeypatch.setattr(sys, 'argv', [str(FOLDER / 'x.py'), '--images', '/home/me/a b', '-n', '3'])
-    monkeypatch.setattr(_common, 'machine', lambda: MACHINE)
+    found = dict(MACHINE, cpu_capability='NO AVX')
+    monkeypatch.setattr(_common, 'machine', lambda: found)
     _common.write_result('x', dict(ratio=2.0))
-    assert str(tmp_path / 'x.json') in capsys.readouterr().out
-    assert json.loads((tmp_path / 'x.json').read_text()) == dict(
+    path = tmp_path / 'x_NOAVX.json'
+    assert str(path) in capsys.readouterr().out
+    assert json.loads(path.read_text()) == dict(
         date=datetime.date.today().isoformat(),
         command="python benchmarks/x.py --images 'a b' -n 3",
-        machine=MACHINE,
+        machine=found,
         ratio=2.0,
     )
 
