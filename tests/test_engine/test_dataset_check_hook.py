@@ -37,7 +37,9 @@ def runner_of(dataset: Any) -> Any:
         optim_wrapper=dict(optimizer=dict(lr=1e-4)),
     )
     wrapped = SimpleNamespace(dataset=dataset)
-    return SimpleNamespace(train_dataloader=wrapped, cfg=cfg, world_size=1, logger=Log())
+    return SimpleNamespace(
+        train_dataloader=wrapped, cfg=cfg, world_size=1, logger=Log(), val_loop=None
+    )
 
 
 def test_before_training(tmp_path: Path) -> None:

@@ -94,6 +94,12 @@ class CheckpointHook(MMEngineCheckpointHook):
         for key, rule in zip(self.key_indicators, self.rules, strict=True):
             if key not in metrics:
                 raise KeyError(f'save_best={key!r} is none of the metrics: {sorted(metrics)}')
+            if rule == 'greater' and metrics[key] == -1:
+                runner.logger.warning(
+                    f'{key} is -1: the validation data have no object that it could be measured '
+                    'on. It is not taken for a best value'
+                )
+                continue
             suffix = '' if len(self.key_indicators) == 1 else f'_{key}'
             previous = hub.get_info(f'best_score{suffix}', self.init_value_map[rule])
             if not self.is_better_than[key](metrics[key], previous):
