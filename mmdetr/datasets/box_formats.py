@@ -39,7 +39,7 @@ def recognise_format(bboxes: np.ndarray, image_sizes: np.ndarray) -> str | None:
 
 
 def _scale(bboxes: np.ndarray, image_sizes: np.ndarray) -> str | None:
-    if (image_sizes.min(axis=1) > 2).all() and _share((bboxes <= 1).all(axis=1)) == 1:
+    if (image_sizes.min(axis=1) > 2).all() and (bboxes <= 1).all():
         return NORMALISED
     ends = bboxes[:, :2] + bboxes[:, 2:]
     large = image_sizes.min() >= PERCENT_SIDE and len(bboxes) >= MANY
@@ -67,7 +67,8 @@ def _reading(bboxes: np.ndarray, image_sizes: np.ndarray) -> str | None:
 
 
 def _inside(low: np.ndarray, high: np.ndarray, image_sizes: np.ndarray) -> np.ndarray:
-    return ((low >= -TOLERANCE) & (high <= image_sizes + TOLERANCE)).all(axis=1)
+    inside: np.ndarray = (low >= -TOLERANCE) & (high <= image_sizes + TOLERANCE)
+    return inside.min(axis=1, initial=True)
 
 
 def _share(where: np.ndarray) -> float:

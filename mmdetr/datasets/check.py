@@ -13,6 +13,7 @@ from mmdetr.utils.text import shorten
 
 from .box_formats import NORMALISED, PERCENT, SWAPPED
 from .file_names import hint
+from .local_files import is_local
 from .transforms import LoadImageFromFile, UnreadableImageError
 from .wrappers import leaf_datasets
 
@@ -132,13 +133,17 @@ def check_files(dataset: Any, name: str, sample: int | None) -> list[Finding]:
         sample: Number of images to look for, evenly spread; None for all.
     """
     paths = [info['img_path'] for info in image_infos(dataset, sample) if 'img_path' in info]
-    missing = [path for path in paths if not _exists(path)]
+    prefix = (getattr(dataset, 'data_prefix', None) or {}).get('img', '')
+    # Addresses in an exporter's file_name mean pictures that someone has to download first.
+    elsewhere = is_local(prefix)
+    missing = [path for path in paths if (elsewhere and '://' in path) or not _exists(path)]
     if not missing:
         return []
     text = f'{name}: {len(missing)} of {len(paths)} image files looked for are missing: '
-    prefix = (getattr(dataset, 'data_prefix', None) or {}).get('img', '')
     instead = hint(missing[0], prefix)
     advice = f'. But {instead}' if instead else ''
+    if '://' in missing[0]:
+        advice += '. Download the files of these addresses'
     advice += '. Check data_root and data_prefix, or file_name in the annotation file'
     everything = len(missing) == len(paths)
     return [Finding(_level(dataset, len(missing), everything), text + shorten(missing) + advice)]
@@ -176,7 +181,9 @@ def image_infos(dataset: Any, sample: int | None = None) -> Iterator[dict]:
 def _exists(path: str) -> bool:
     try:
         return bool(fileio.exists(path))
-    except (KeyError, NotImplementedError, ImportError):  # an address that mmengine cannot ask
+    except AttributeError:  # mmengine reads web addresses, but cannot ask for them
+        return True
+    except (KeyError, ImportError):  # a scheme that it does not know, or has no client for
         return False
 
 
@@ -224,9 +231,7 @@ def _check_duplicate_boxes(dataset: Any, name: str, num_boxes: int) -> list[Find
     ]
 
 
-def _describe(
-    name: str, counts: np.ndarray, required: bool, num_crowds: int
-) -> list[Finding]:
+def _describe(name: str, counts: np.ndarray, required: bool, num_crowds: int) -> list[Finding]:
     if not counts.any():
         level = 'error' if required else 'warning'
         if num_crowds:

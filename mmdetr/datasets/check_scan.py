@@ -96,9 +96,7 @@ def _check_kinds(dataset: Any, name: str, scan: ImageScan, infos: list[dict]) ->
 
 def _check_copies(infos: dict[str, list[dict]], scan: ImageScan) -> list[Finding]:
     """Find images that stand more than once in a dataset, or in two of them."""
-    owners = {
-        name: {info['img_path'] for info in each} for name, each in infos.items() if each
-    }
+    owners = {name: {info['img_path'] for info in each} for name, each in infos.items() if each}
     within: dict[str, list[str]] = defaultdict(list)
     across: dict[tuple[str, str], list[str]] = defaultdict(list)
     copied = {path for group in scan.copies for path in group}

@@ -51,10 +51,7 @@ def find_files(names: list[str], prefix: str) -> tuple[list[str], dict[str, list
 
 def hint(path: str, prefix: str) -> str | None:
     """Say what is there instead of a missing image file, if something like it is."""
-    if '://' in path:
-        name = path
-    else:
-        name = osp.relpath(path, prefix) if prefix else path
+    name = osp.relpath(path, prefix) if prefix and '://' not in path else path
     existing = next(_existing(name, prefix), None)
     if existing is not None:
         return f'{existing[0]} exists ({existing[1]})'
@@ -87,8 +84,7 @@ def _variants(name: str, last_folder: str) -> Iterator[tuple[str, str]]:
     if '%' in plain:
         tries.append((unquote(plain), reason or '%-escapes'))
     for text, why in tries:
-        for form in ('NFC', 'NFD'):
-            normal = unicodedata.normalize(form, text)
+        for normal in _forms(text):
             own_reason = why or ('composed letters' if normal != text else '')
             if own_reason:
                 yield normal, own_reason
@@ -96,9 +92,14 @@ def _variants(name: str, last_folder: str) -> Iterator[tuple[str, str]]:
             if first == last_folder:
                 yield rest, own_reason or 'the folder of data_prefix is named twice'
     for text, why in tries:
-        for form in ('NFC', 'NFD'):
-            base = unicodedata.normalize(form, text).rpartition('/')[2]
+        for form in _forms(text):
+            base = form.rpartition('/')[2]
             yield base, why or 'another folder'
             shortened = _LABEL_STUDIO_PREFIX.sub('', base)
             if shortened != base:
                 yield shortened, "Label Studio's prefix"
+
+
+def _forms(text: str) -> tuple[str, str]:
+    """Letters with accents as one character (Linux, Windows), and as two (macOS)."""
+    return unicodedata.normalize('NFC', text), unicodedata.normalize('NFD', text)

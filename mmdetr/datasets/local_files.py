@@ -30,7 +30,7 @@ def check_regular(path: str, status: os.stat_result | None = None) -> None:
 
 
 def read_file(path: str, backend_args: dict | None = None) -> bytes:
-    """Read a file of mmengine's backends; a local one must be regular, see :func:`check_regular`."""
+    """Read a file of mmengine's backends; a local one must pass :func:`check_regular`."""
     if is_local(path, backend_args):
         check_regular(path)
     content: Any = fileio.get(path, backend_args=backend_args)

@@ -127,9 +127,7 @@ def image_to_bgr(
 
 def _other_size(size: tuple[int, int], stated_size: tuple[int, int] | None) -> ValueError:
     stated = 'x'.join(map(str, stated_size or ()))
-    return ValueError(
-        f'it is {size[0]}x{size[1]} pixels, but the annotation file says {stated}'
-    )
+    return ValueError(f'it is {size[0]}x{size[1]} pixels, but the annotation file says {stated}')
 
 
 def _is_deep(image: Image.Image, content: bytes) -> bool:

@@ -91,7 +91,9 @@ def _difference(dataset: CocoDataset, metric_file: str) -> str | None:
     names = other.placeholders | other.categories
     for name, cat_id in zip(dataset.metainfo['classes'], dataset.metainfo['cat_ids'], strict=True):
         if name != names.get(cat_id, f'unused {cat_id}'):
-            return f'category id {cat_id} is {name!r} of the dataset and {names.get(cat_id)!r} there'
+            return (
+                f'category id {cat_id} is {name!r} of the dataset and {names.get(cat_id)!r} there'
+            )
     return None
 
 
