@@ -68,7 +68,9 @@ def test_hints(tmp_path: Path) -> None:
 
 
 def test_an_address_without_a_file_is_missing(tmp_path: Path) -> None:
-    images = [dict(each, file_name=f'https://host.invalid/{each["id"]}.png') for each in GOOD_IMAGES]
+    images = [
+        dict(each, file_name=f'https://host.invalid/{each["id"]}.png') for each in GOOD_IMAGES
+    ]
     ann_file = write_coco(tmp_path, images, GOOD_ANNOTATIONS)
     dataset = CocoDataset(ann_file, data_prefix=dict(img=str(tmp_path)))
     [finding] = check_files(dataset, 'data', None)
