@@ -30,6 +30,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._training = False
+        self._nothing_measured: set[str] = set()
         if self.args:  # mmengine keeps them for the first saving, an epoch later
             raise TypeError(f'CheckpointHook takes no {", ".join(sorted(self.args))}')
         for name in ('file_client_args', 'backend_args', 'published_keys'):
@@ -95,6 +96,9 @@ class CheckpointHook(MMEngineCheckpointHook):
             if key not in metrics:
                 raise KeyError(f'save_best={key!r} is none of the metrics: {sorted(metrics)}')
             if rule == 'greater' and metrics[key] == -1:
+                if key in self._nothing_measured:
+                    continue
+                self._nothing_measured.add(key)
                 runner.logger.warning(
                     f'{key} is -1: the validation data have no object that it could be measured '
                     'on. It is not taken for a best value'
