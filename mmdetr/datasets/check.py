@@ -63,10 +63,11 @@ def check_objects(
     per_class: Counter = Counter()
     per_image, num_crowds = [], 0
     for info in image_infos(dataset):
-        labels = [each['bbox_label'] for each in info['instances'] if not each['ignore_flag']]
+        objects = info.get('instances', ())  # none in test data of one's own
+        labels = [each['bbox_label'] for each in objects if not each['ignore_flag']]
         per_class.update(labels)
         per_image.append(len(labels))
-        num_crowds += len(info['instances']) - len(labels)
+        num_crowds += len(objects) - len(labels)
     counts = np.array(per_image)
     findings = _describe(name, counts, required, num_crowds)
     findings += _check_crowds(name, sum(per_image), num_crowds)
