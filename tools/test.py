@@ -50,6 +50,7 @@ from mmengine.evaluator import DumpResults
 
 from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
+from mmdetr.datasets.check import DatasetError
 from mmdetr.engine import DetectionRunner
 
 
@@ -73,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
         runner = DetectionRunner.from_cfg(cfg)
         if args.out is not None:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-        with errors_in_one_line(CheckpointError):
+        with errors_in_one_line(CheckpointError, DatasetError):
             runner.test()
     finally:
         if torch.distributed.is_initialized():

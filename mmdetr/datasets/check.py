@@ -11,11 +11,17 @@ import numpy as np
 
 from mmdetr.utils.text import shorten
 
-from .coco_json import read_coco_json
+from .box_formats import NORMALISED, PERCENT, SWAPPED
+from .file_names import hint
+from .local_files import is_local
 from .transforms import LoadImageFromFile, UnreadableImageError
 from .wrappers import leaf_datasets
 
 SUSPICIOUS_SHARE = 0.2
+
+
+class DatasetError(ValueError):
+    """Data that cannot be trained on or scored; the message names them and says what to do."""
 
 
 class Finding(NamedTuple):
@@ -55,13 +61,18 @@ def check_objects(
         required: Whether it is an error that there are no objects at all.
     """
     per_class: Counter = Counter()
-    per_image = []
-    for info in _infos(dataset):
-        labels = [each['bbox_label'] for each in info['instances'] if not each['ignore_flag']]
+    per_image, num_crowds = [], 0
+    for info in image_infos(dataset):
+        objects = info.get('instances', ())  # none in test data of one's own
+        labels = [each['bbox_label'] for each in objects if not each['ignore_flag']]
         per_class.update(labels)
         per_image.append(len(labels))
+        num_crowds += len(objects) - len(labels)
     counts = np.array(per_image)
-    findings = _describe(name, counts, required)
+    findings = _describe(name, counts, required, num_crowds)
+    findings += _check_crowds(name, sum(per_image), num_crowds)
+    findings += _check_placeholders(dataset, name)
+    findings += _check_duplicate_boxes(dataset, name, sum(per_image) + num_crowds)
     findings += _check_dirty_boxes(dataset, name, sum(per_image))
     classes = dataset.metainfo.get('classes', ())
     wrong = sorted(label for label in per_class if not 0 <= label < len(classes))
@@ -92,35 +103,26 @@ def check_objects(
     return findings
 
 
-def check_xyxy(dataset: Any, name: str) -> list[Finding]:
-    """Find corners in the file of a CocoDataset where COCO has left, top, width, height."""
-    coco = read_coco_json(dataset.ann_file, need_annotations=False)
-    if not len(coco.bboxes_xywh):
+def check_boxes(dataset: Any, name: str, know_frames: bool = True) -> list[Finding]:
+    """Say what the boxes of a CocoDataset's file are, if they are not what COCO asks for.
+
+    Args:
+        dataset: One of :func:`named_leaves`.
+        name: How messages call it.
+        know_frames: False where turned photographs explain why boxes leave their images.
+    """
+    len(dataset)  # reads the file, if nobody did before
+    form = getattr(dataset, 'stated_format', None)
+    if form is None or (form == SWAPPED and not know_frames):
         return []
-    sizes = np.array([(image['width'], image['height']) for image in coco.images])
-    if not looks_like_xyxy(coco.bboxes_xywh, sizes[coco.image_indices]):
-        return []
+    todo = 'Multiply them by width and height' if form in (NORMALISED, PERCENT) else 'Convert them'
     return [
         Finding(
             'error',
-            f'{name}: the boxes of {dataset.ann_file} look like [x1, y1, x2, y2]; COCO format is '
-            '[x, y, width, height]. Convert them',
+            f'{name}: the boxes of {dataset.ann_file} look like {form}; COCO format is '
+            f'[x, y, width, height] in pixels. {todo}',
         )
     ]
-
-
-def looks_like_xyxy(bboxes: np.ndarray, image_sizes: np.ndarray) -> bool:
-    """Say whether boxes read as xywh leave their images, and read as xyxy are all right.
-
-    Args:
-        bboxes: [M, 4] as stated in the file, pixels.
-        image_sizes: [M, 2] width and height of each box's image.
-    """
-    first, second = bboxes[:, :2], bboxes[:, 2:]
-    with np.errstate(over='ignore', invalid='ignore'):  # infinite ones leave their images
-        leaves = (first + second > image_sizes + 1).any(axis=1)
-    corners = (second > first).all(axis=1) & (second <= image_sizes + 1).all(axis=1)
-    return bool(leaves.mean() > SUSPICIOUS_SHARE and corners.mean() > 0.99)
 
 
 def check_files(dataset: Any, name: str, sample: int | None) -> list[Finding]:
@@ -131,14 +133,21 @@ def check_files(dataset: Any, name: str, sample: int | None) -> list[Finding]:
         name: How messages call it.
         sample: Number of images to look for, evenly spread; None for all.
     """
-    paths = [info['img_path'] for info in _infos(dataset, sample) if 'img_path' in info]
-    missing = [path for path in paths if not fileio.exists(path)]
+    paths = [info['img_path'] for info in image_infos(dataset, sample) if 'img_path' in info]
+    prefix = (getattr(dataset, 'data_prefix', None) or {}).get('img', '')
+    # Addresses in an exporter's file_name mean pictures that someone has to download first.
+    elsewhere = is_local(prefix)
+    missing = [path for path in paths if (elsewhere and '://' in path) or not _exists(path)]
     if not missing:
         return []
     text = f'{name}: {len(missing)} of {len(paths)} image files looked for are missing: '
-    hint = '. Check data_root and data_prefix'
+    instead = hint(missing[0], prefix)
+    advice = f'. But {instead}' if instead else ''
+    if '://' in missing[0]:
+        advice += '. Download the files of these addresses'
+    advice += '. Check data_root and data_prefix, or file_name in the annotation file'
     everything = len(missing) == len(paths)
-    return [Finding(_level(dataset, len(missing), everything), text + shorten(missing) + hint)]
+    return [Finding(_level(dataset, len(missing), everything), text + shorten(missing) + advice)]
 
 
 def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
@@ -149,7 +158,7 @@ def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
         name: How messages call it.
         sample: Number of images to decode, evenly spread; None for all. Missing files are left out.
     """
-    infos = [info for info in _infos(dataset, sample) if 'img_path' in info]
+    infos = [info for info in image_infos(dataset, sample) if 'img_path' in info]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = [problem for problem in pool.map(_decode_problem, infos) if problem]
     if not problems:
@@ -163,16 +172,77 @@ def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
     ]
 
 
-def _infos(dataset: Any, sample: int | None = None) -> Iterator[dict]:
+def image_infos(dataset: Any, sample: int | None = None) -> Iterator[dict]:
     indices: Any = range(len(dataset))
     if sample is not None and sample < len(dataset):
         indices = np.linspace(0, len(dataset) - 1, sample).round().astype(int).tolist()
     return (dataset.get_data_info(index) for index in indices)
 
 
-def _describe(name: str, counts: np.ndarray, required: bool) -> list[Finding]:
+def _exists(path: str) -> bool:
+    try:
+        return bool(fileio.exists(path))
+    except AttributeError:  # mmengine reads web addresses, but cannot ask for them
+        return True
+    except (KeyError, ImportError):  # a scheme that it does not know, or has no client for
+        return False
+
+
+def _check_crowds(name: str, num_objects: int, num_crowds: int) -> list[Finding]:
+    if not num_crowds or not num_objects:
+        return []
+    share = num_crowds / (num_objects + num_crowds)
+    text = f'{name}: {num_crowds} of {num_objects + num_crowds} annotations have iscrowd=1'
+    if share <= SUSPICIOUS_SHARE:
+        return [Finding('info', f'{text}; they are not learnt')]
+    return [
+        Finding(
+            'warning',
+            f'{text}, {share:.0%}: they are not learnt, and detections inside them do not count. '
+            'Some exporters set it by mistake; single objects need iscrowd=0',
+        )
+    ]
+
+
+def _check_placeholders(dataset: Any, name: str) -> list[Finding]:
+    left_out = getattr(dataset, 'placeholders', None)
+    if not left_out:
+        return []
+    shown = shorten(f'{cat_id} {text!r}' for cat_id, text in left_out.items())
+    return [
+        Finding(
+            'warning',
+            f"{name}: category {shown} is an exporter's placeholder without annotations and is "
+            'no class. Name it in metainfo.classes if it is meant',
+        )
+    ]
+
+
+def _check_duplicate_boxes(dataset: Any, name: str, num_boxes: int) -> list[Finding]:
+    ids = getattr(dataset, 'duplicate_boxes', None)
+    if not ids:
+        return []
+    return [
+        Finding(
+            'warning',
+            f'{name}: {len(ids)} of {num_boxes} boxes repeat another of the same class and image, '
+            f'in image ids {shorten(dict.fromkeys(ids))}: the model learns to find such objects '
+            'twice. Remove the copies',
+        )
+    ]
+
+
+def _describe(name: str, counts: np.ndarray, required: bool, num_crowds: int) -> list[Finding]:
     if not counts.any():
         level = 'error' if required else 'warning'
+        if num_crowds:
+            return [
+                Finding(
+                    level,
+                    f'{name}: no object to learn from: all {num_crowds} annotations have '
+                    'iscrowd=1. Single objects need iscrowd=0',
+                )
+            ]
         return [Finding(level, f'{name}: none of {len(counts)} images has an object')]
     return [
         Finding(
@@ -192,12 +262,12 @@ def _check_dirty_boxes(dataset: Any, name: str, num_kept: int) -> list[Finding]:
     text = f'{name}: of {total} boxes {parts}; all but the clipped ones are left out'
     leaving = by_reason.get('clipped', 0) + by_reason.get('outside', 0)
     if leaving > SUSPICIOUS_SHARE * total:
-        text += '. Many reach beyond their images: are they [x1, y1, x2, y2] instead of xywh?'
+        text += '. Many reach beyond their images: compare sizes and boxes of the file'
     return [Finding('warning', text)]
 
 
 def _decode_problem(info: dict) -> str | None:
-    if not fileio.exists(info['img_path']):
+    if not _exists(info['img_path']):
         return None
     try:
         LoadImageFromFile()({key: info[key] for key in ('img_path', 'width', 'height')})

@@ -1,7 +1,6 @@
 """Detection data in COCO format."""
 
 import logging
-import os.path as osp
 from typing import Any, TypedDict
 
 import numpy as np
@@ -13,7 +12,9 @@ from mmdetr.utils.arguments import check_at_least
 from mmdetr.utils.text import shorten
 
 from .base import DetDataset
+from .box_formats import find_repeated, fits_exchanged_size, recognise_format
 from .coco_masks import find_bad_segmentations
+from .file_names import find_files
 from .transforms import UnreadableImageError
 
 # COCO states hundredths of a pixel, so a box at the border may pass it by that much.
@@ -89,6 +90,14 @@ class CocoDataset(DetDataset):
         self.max_unreadable = max_unreadable
         self.dirty_boxes: dict[str, list] = {}
         """Image ids of dropped and clipped boxes by reason, one entry per box."""
+        self.stated_format: str | None = None
+        """What the boxes of the file look like, if not like COCO's: see :mod:`.box_formats`."""
+        self.exchanged_sizes: list[str] = []
+        """Paths of images with boxes that leave them, and would not, were they turned."""
+        self.duplicate_boxes: list = []
+        """Image ids of boxes that stand in the file before, with the same class."""
+        self.placeholders: dict[int, str] = {}
+        """Categories of an exporter's that were left out, see ``read_coco_json``."""
         self._unreadable: dict[str, str] = {}
         kwargs.setdefault('data_prefix', dict(img=''))
         super().__init__(ann_file, filter_cfg=filter_cfg, **kwargs)
@@ -103,16 +112,17 @@ class CocoDataset(DetDataset):
             need_annotations=not self.test_mode,
             with_segmentations=self.with_mask,
         )
-        self._choose_classes(coco.categories)
+        self._choose_classes(coco)
+        paths = self._find_files([image['file_name'] for image in coco.images])
         data_list = [
             dict(
                 img_id=image['id'],
-                img_path=osp.join(self.data_prefix['img'], image['file_name']),
+                img_path=path,
                 width=image['width'],
                 height=image['height'],
                 instances=[],
             )
-            for image in coco.images
+            for image, path in zip(coco.images, paths, strict=True)
         ]
         self._add_instances(data_list, coco)
         self._warn_of_dirty_boxes()
@@ -148,7 +158,26 @@ class CocoDataset(DetDataset):
             self._note_unreadable(self.get_data_info(idx)['img_path'], str(error))
             return None
 
-    def _choose_classes(self, categories: dict[int, str]) -> None:
+    def _find_files(self, names: list[str]) -> list[str]:
+        paths, read = find_files(names, self.data_prefix['img'])
+        for reason, strange in read.items():
+            print_log(
+                f'{self.ann_file}: {len(strange)} file names with {reason} are read as the files '
+                f'that they mean: {shorten(strange)}',
+                'current',
+                logging.WARNING,
+            )
+        return paths
+
+    def _choose_classes(self, coco: CocoJson) -> None:
+        categories, wanted = coco.categories, self._metainfo.get('classes', ())
+        self.placeholders = {
+            cat_id: name
+            for cat_id, name in coco.placeholders.items()
+            if name in categories.values() or name not in wanted
+        }
+        if len(self.placeholders) < len(coco.placeholders):  # someone does mean it
+            categories = coco.placeholders | categories
         if self.category_ids_as_labels:
             if 'classes' in self._metainfo:
                 raise ValueError('category_ids_as_labels and metainfo.classes exclude each other')
@@ -178,7 +207,9 @@ class CocoDataset(DetDataset):
         chosen = np.isin(coco.category_ids, cat_ids).nonzero()[0]
         image_indices = coco.image_indices[chosen]
         sizes = np.array([(info['width'], info['height']) for info in data_list])[image_indices]
-        bboxes, problems = clean_bboxes(coco.bboxes_xywh[chosen], sizes)
+        stated = coco.bboxes_xywh[chosen]
+        bboxes, problems = clean_bboxes(stated, sizes)
+        self._look_at_boxes(data_list, coco, chosen, sizes)
         dropped = problems['non-finite'] | problems['zero size'] | problems['outside']
         segmentations: list = []
         if coco.segmentations is not None:
@@ -200,13 +231,27 @@ class CocoDataset(DetDataset):
             bboxes[kept].tolist(),
             coco.category_ids[chosen][kept].tolist(),
             coco.iscrowd[chosen][kept].tolist(),
+            coco.areas[chosen][kept].tolist(),
             strict=True,
         )
-        for row, index, bbox, cat_id, iscrowd in columns:
-            instance = dict(bbox=bbox, bbox_label=label_of[cat_id], ignore_flag=int(iscrowd))
+        for row, index, bbox, cat_id, iscrowd, area in columns:
+            label = label_of[cat_id]
+            instance = dict(bbox=bbox, bbox_label=label, ignore_flag=int(iscrowd), area=area)
             if segmentations:
                 instance['mask'] = segmentations[row]
             data_list[index]['instances'].append(instance)
+
+    def _look_at_boxes(
+        self, data_list: list[dict], coco: CocoJson, chosen: np.ndarray, sizes: np.ndarray
+    ) -> None:
+        """Keep for the checks what only the boxes as stated show."""
+        bboxes, images = coco.bboxes_xywh[chosen], coco.image_indices[chosen]
+        self.stated_format = recognise_format(bboxes, sizes)
+        exchanged = np.unique(images[fits_exchanged_size(bboxes, sizes)])
+        self.exchanged_sizes = [data_list[index]['img_path'] for index in exchanged]
+        _, classes = np.unique(coco.category_ids[chosen], return_inverse=True)
+        repeated = find_repeated(np.column_stack((images, classes, bboxes)))
+        self.duplicate_boxes = [data_list[index]['img_id'] for index in images[repeated]]
 
     def _warn_of_dirty_boxes(self) -> None:
         if not self.dirty_boxes:

@@ -9,12 +9,14 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-import mmengine.fileio as fileio
 import numpy as np
+
+from .local_files import read_file
 
 SHOWN = 80  # characters of a value in a message
 LARGEST_SIDE = 2**31 - 1  # no image format states more
 INT64 = np.iinfo(np.int64)
+BACKGROUNDS = ('_background_', '__background__')
 
 
 class CocoJson(NamedTuple):
@@ -31,6 +33,8 @@ class CocoJson(NamedTuple):
         iscrowd: [M] bool.
         segmentations: M polygon lists or RLE dicts as stated and unchecked, None where an
             annotation has none; None as a whole where nobody asked for them.
+        placeholders: Name by category id of what exporters put at id 0 and nothing is annotated
+            with; not among the categories.
     """
 
     images: list[dict]
@@ -41,6 +45,7 @@ class CocoJson(NamedTuple):
     areas: np.ndarray
     iscrowd: np.ndarray
     segmentations: list | None = None
+    placeholders: dict[int, str] = {}
 
 
 def read_coco_json(
@@ -64,10 +69,12 @@ def read_coco_json(
     """
     content = _load(path, with_segmentations)
     images = _read_images(_Table(path, 'images', content), need_files)
-    categories = _read_categories(_Table(path, 'categories', content))
     if not need_annotations:
         content.setdefault('annotations', [])
     table = _Table(path, 'annotations', content)
+    category_table = _Table(path, 'categories', content)
+    placeholders = _take_placeholders(category_table, table)
+    categories = _read_categories(category_table)
     table.unique_ids(int)
 
     index_of = {image['id']: index for index, image in enumerate(images)}
@@ -87,17 +94,26 @@ def read_coco_json(
         segmentations=(
             [record.get('segmentation') for record in table.records] if with_segmentations else None
         ),
+        placeholders=placeholders,
     )
 
 
-def _load(path: str, with_segmentations: bool) -> dict:
-    hook = partial(_record, with_segmentations=with_segmentations)
+def _read(path: str) -> bytes:
     try:
-        content = json.loads(fileio.get(path), object_pairs_hook=hook)
+        return read_file(path)
     except FileNotFoundError:
         raise FileNotFoundError(
             f'annotation file {path} does not exist; check data_root and ann_file'
         ) from None
+    except ValueError as error:
+        raise ValueError(f'{path} is not valid JSON: {error}') from None
+
+
+def _load(path: str, with_segmentations: bool) -> dict:
+    hook = partial(_record, with_segmentations=with_segmentations)
+    data = _read(path)
+    try:
+        content = json.loads(data, object_pairs_hook=hook)
     except ValueError as error:
         raise ValueError(f'{path} is not valid JSON: {error}') from error
     except RecursionError:
@@ -192,6 +208,30 @@ def _read_images(table: _Table, need_files: bool) -> list[dict]:
         dict(id=image_id, file_name=name, width=int(width), height=int(height))
         for image_id, name, width, height in columns
     ]
+
+
+def _take_placeholders(table: _Table, annotations: _Table) -> dict[int, str]:
+    """Take the category out of the table that an exporter adds and nobody annotates with.
+
+    Roboflow lists the project itself, with supercategory 'none', as id 0 and makes it the
+    supercategory of the others; labelme lists its background.
+    """
+    records = [each for each in table.records if isinstance(each, dict)]
+    parents = {str(each.get('supercategory')) for each in records if each.get('id') != 0}
+    found: dict[int, str] = {}
+    for each in records:
+        if type(each.get('id')) is not int or each['id'] != 0 or len(records) == 1:
+            continue
+        name = each.get('name')
+        parent = each.get('supercategory') == 'none' and parents == {name}
+        used = any(
+            isinstance(record, dict) and record.get('category_id') == 0
+            for record in annotations.records
+        )
+        if isinstance(name, str) and (parent or name in BACKGROUNDS) and not used:
+            found[0] = name
+            table.records = [other for other in table.records if other is not each]
+    return found
 
 
 def _read_categories(table: _Table) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,14 +35,17 @@ class ScoredObject(NamedTuple):
     def from_instance(
         cls, img_id: Hashable, instance: dict[str, Any], cat_ids: Sequence[int]
     ) -> 'ScoredObject':
-        """Take dict(bbox=[x1, y1, x2, y2], bbox_label, ignore_flag), as datasets list them."""
+        """Take dict(bbox=[x1, y1, x2, y2], bbox_label, ignore_flag), as datasets list them.
+
+        ``area`` is that of the box where the dataset states none.
+        """
         x1, y1, x2, y2 = map(float, instance['bbox'])
         width, height = x2 - x1, y2 - y1
         return cls(
             img_id=img_id,
             cat_id=cat_ids[instance['bbox_label']],
             bbox_xywh=[x1, y1, width, height],
-            area=width * height,
+            area=float(instance.get('area', width * height)),
             iscrowd=int(instance.get('ignore_flag', 0)),
         )
 
@@ -55,6 +58,7 @@ class CocoAnnotations:
     img_ids: frozenset
     categories: dict[int, str]
     objects: list[ScoredObject]
+    placeholders: dict[int, str] = field(default_factory=dict)
 
     def match_categories(
         self, names: Sequence[str] | None, cat_ids: Sequence[int] | None
@@ -79,7 +83,9 @@ class CocoAnnotations:
             cat_ids = [id_of[name] for name in names]
         for name, cat_id in zip(names, cat_ids, strict=True):
             # A dataset with category ids as labels has classes for unused ids, without objects.
-            if self.categories.get(cat_id, f'unused {cat_id}') != name:
+            own = self.categories.get(cat_id, f'unused {cat_id}')
+            # Someone may mean what is left out as an exporter's placeholder.
+            if name not in (own, self.placeholders.get(cat_id)):
                 raise ValueError(
                     f"the dataset's class {name!r} has category id {cat_id}, but the categories "
                     f'of {self.path} are {known}'
@@ -121,7 +127,7 @@ def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
             ScoredObject(img_ids[index], cat_id, bbox, area, int(iscrowd))
             for index, cat_id, bbox, area, iscrowd in columns
         ]
-    return CocoAnnotations(path, frozenset(img_ids), coco.categories, objects)
+    return CocoAnnotations(path, frozenset(img_ids), coco.categories, objects, coco.placeholders)
 
 
 def _scorable(coco: CocoJson) -> np.ndarray:

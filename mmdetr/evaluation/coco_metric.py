@@ -30,9 +30,10 @@ class CocoMetric(BaseMetric):
     a dataset cut down by ``indices`` is scored on its own images.
 
     Args:
-        ann_file: Path or address of the COCO annotation file. None takes the ground truth from the
-            data samples' ``instances`` (a list of dict(bbox=[x1, y1, x2, y2] in the frame of the
-            original image, bbox_label, ignore_flag)), for datasets without a file.
+        ann_file: Path or address of the COCO annotation file, which has to be that of the dataset.
+            None takes the dataset's own (a runner's MetricDataHook sees to that), and for datasets
+            without a file the data samples' ``instances``: a list of dict(bbox=[x1, y1, x2, y2] in
+            the frame of the original image, bbox_label, ignore_flag, area), the last one optional.
         classwise: Also report AP per class as ``coco/bbox_mAP/<class>`` and log a table; nan for
             a class without ground truth.
         max_dets: Three ascending limits on the detections scored per image and class. AP is

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.dataset import ConcatDataset
 
 from mmdetr.datasets import CocoDataset, ShapesDataset
@@ -12,7 +11,6 @@ from mmdetr.datasets.check import (
     check_files,
     check_images,
     check_objects,
-    looks_like_xyxy,
     named_leaves,
 )
 from tests.helpers.coco_files import (
@@ -51,19 +49,6 @@ def test_no_objects(tmp_path: Path) -> None:
     dataset = coco(tmp_path, [])
     assert 'none of 4 images' in texts(check_objects(dataset, 'data', None), 'error')
     assert not texts(check_objects(dataset, 'data', None, required=False), 'error')
-
-
-def test_looks_like_xyxy() -> None:
-    """Boxes drawn at random, read both ways."""
-    rng = np.random.default_rng(0)
-    size = np.full((200, 2), (640, 480))
-    corners = np.sort(rng.uniform(0, 1, (200, 2, 2)), axis=1) * size[0]
-    xyxy = corners.reshape(200, 4)
-    xywh = np.concatenate((corners[:, 0], corners[:, 1] - corners[:, 0]), axis=1)
-    assert looks_like_xyxy(xyxy, size)
-    assert not looks_like_xyxy(xywh, size)
-    whole = np.tile((0, 0, 640, 480), (50, 1))  # the same both ways
-    assert not looks_like_xyxy(whole, size[:50])
 
 
 def test_too_many_missing_files_are_an_error_in_training(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import re
 
 import numpy as np
@@ -188,6 +189,43 @@ def test_duplicate_names(tmp_path):
     refused(
         tmp_path, "[7, 8] share the name 'dog'", categories=[*CATEGORIES, dict(id=8, name='dog')]
     )
+
+
+ROBOFLOW = [dict(each, supercategory='pets') for each in CATEGORIES]
+
+
+@pytest.mark.parametrize(
+    ('name', 'supercategory', 'others'),
+    [
+        ('pets', 'none', ROBOFLOW),
+        ('dog', 'none', [dict(each, supercategory='dog') for each in CATEGORIES]),
+        ('_background_', None, CATEGORIES),
+    ],
+)
+def test_placeholders_of_exporters_are_no_classes(tmp_path, name, supercategory, others):
+    first = dict(id=0, name=name, supercategory=supercategory)
+    path = write_coco(tmp_path, [image(1)], [annotation(1, 1, 7, [1, 2, 3, 4])], [first, *others])
+    coco = read_coco_json(path)
+    assert coco.categories == {2: 'cat', 7: 'dog', 90: 'bird'}
+    assert coco.placeholders == {0: name}
+    if name != 'dog':
+        used = [annotation(1, 1, 0, [1, 2, 3, 4])]
+        coco = read_coco_json(write_coco(tmp_path, [image(1)], used, [first, *others]))
+        assert coco.categories[0] == name
+
+
+@pytest.mark.parametrize('supercategory', ['none', 'animal', None])
+def test_an_empty_class_with_id_0_is_a_class(tmp_path, supercategory):
+    first = dict(id=0, name='pets', supercategory=supercategory)
+    path = write_coco(tmp_path, [image(1)], [], [first, *CATEGORIES])
+    assert read_coco_json(path).categories[0] == 'pets'
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.json')
+    for path in (tmp_path / 'pipe.json', '/proc/self/mem', '/dev/zero', tmp_path):
+        with pytest.raises(ValueError, match=f'{path} is not valid JSON: .*(regular|empty)'):
+            read_coco_json(str(path))
 
 
 def test_empty_lists(tmp_path):

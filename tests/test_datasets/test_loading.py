@@ -1,5 +1,7 @@
 import io
+import os
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,8 +13,8 @@ rng = np.random.default_rng(0)
 RGB = rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
 
-def load(path, **stated) -> np.ndarray:
-    return LoadImageFromFile()(dict(img_path=str(path), **stated))['img']
+def load(path, exif_frame: str = 'shown', **stated) -> np.ndarray:
+    return LoadImageFromFile(exif_frame=exif_frame)(dict(img_path=str(path), **stated))['img']
 
 
 def authors(path) -> np.ndarray:
@@ -75,12 +77,44 @@ def test_deep_images_are_refused_rather_than_clipped_to_white(tmp_path, suffix, 
         load(path)
 
 
-def rotated(tmp_path, orientation: int, pixels: np.ndarray = RGB):
+@pytest.mark.parametrize('suffix', ['.png', '.tiff', '.ppm', '.jp2'])
+@pytest.mark.parametrize('layout', ['grey', 'colour', 'alpha'])
+def test_sixteen_bits_are_refused_in_every_layout(tmp_path, suffix, layout):
+    """Pillow opens deep colour as 8-bit and keeps the upper bits: black, for a 12-bit camera."""
+    if layout == 'alpha' and suffix in ('.ppm', '.jp2'):
+        pytest.skip('OpenCV writes no such file')
+    shape = dict(grey=(64, 64), colour=(64, 64, 3), alpha=(64, 64, 4))[layout]
+    suffix = '.pgm' if (suffix, layout) == ('.ppm', 'grey') else suffix
+    for depth, refused in ((np.uint16, True), (np.uint8, False)):
+        path = tmp_path / f'{depth.__name__}{suffix}'
+        assert cv2.imwrite(str(path), rng.integers(0, 256, shape).astype(depth))
+        if refused:
+            with pytest.raises(UnreadableImageError, match='8 bits per channel'):
+                load(path)
+        else:
+            np.testing.assert_array_equal(load(path), authors(path))
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'folder', 'proc', 'device'])
+def test_only_regular_files_are_read(tmp_path, kind):
+    path = tmp_path / 'image.png'
+    if kind == 'pipe':
+        os.mkfifo(path)
+    elif kind == 'folder':
+        path.mkdir()
+    else:
+        path.symlink_to({'proc': '/proc/self/mem', 'device': '/dev/zero'}[kind])
+    with pytest.raises(UnreadableImageError, match=r'image\.png.*(regular|empty)'):
+        load(path)
+
+
+def rotated(tmp_path, orientation: int, pixels: np.ndarray = RGB, suffix: str = '.png'):
     """A file that stores ``pixels`` and asks viewers to turn them."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    path = tmp_path / f'turned{orientation}.png'
-    Image.fromarray(pixels).save(path, exif=exif)
+    path = tmp_path / f'turned{orientation}{suffix}'
+    options = dict(lossless=True) if suffix == '.webp' else {}
+    Image.fromarray(pixels).save(path, exif=exif, **options)
     return path
 
 
@@ -103,10 +137,47 @@ def test_exif_without_a_stated_size_is_obeyed(tmp_path, orientation):
     np.testing.assert_array_equal(load(path), UPRIGHT[orientation](RGB)[..., ::-1])
 
 
-@pytest.mark.parametrize('orientation', UPRIGHT)
+@pytest.mark.parametrize('orientation', [1, 5, 6, 7, 8])
 def test_stated_size_of_the_stored_pixels_keeps_them(tmp_path, orientation):
     path = rotated(tmp_path, orientation)
-    np.testing.assert_array_equal(load(path, width=9, height=6), authors(path))
+    for frame in ('shown', 'stored'):
+        img = load(path, exif_frame=frame, width=9, height=6)
+        np.testing.assert_array_equal(img, authors(path))
+
+
+@pytest.mark.parametrize('orientation', UPRIGHT)
+@pytest.mark.parametrize('suffix', ['.png', '.tiff', '.webp'])
+@pytest.mark.parametrize('square', [False, True])
+def test_the_option_decides_where_the_stated_size_does_not(tmp_path, orientation, suffix, square):
+    """Oracle: the turns of UPRIGHT. A size is stated where it fits both frames."""
+    pixels = RGB[:, :6] if square else RGB
+    path = rotated(tmp_path, orientation, pixels, suffix)
+    stated = dict(width=pixels.shape[1], height=6) if square or orientation < 5 else {}
+    for frame, expected in (('shown', UPRIGHT[orientation](pixels)), ('stored', pixels)):
+        img = load(path, exif_frame=frame, **stated)
+        np.testing.assert_array_equal(img, expected[..., ::-1])
+
+
+@pytest.mark.parametrize('orientation', [5, 6, 7, 8])
+def test_tiff_that_pillow_turns_by_itself(tmp_path, orientation):
+    path = rotated(tmp_path, orientation, suffix='.tiff')
+    np.testing.assert_array_equal(load(path, width=9, height=6), RGB[..., ::-1])
+    upright = UPRIGHT[orientation](RGB)[..., ::-1]
+    np.testing.assert_array_equal(load(path, width=6, height=9), upright)
+
+
+@pytest.mark.parametrize('value', [0, 9])
+def test_nonsense_in_the_tag_turns_nothing(tmp_path, value):
+    exif = Image.Exif()
+    exif[ORIENTATION] = value
+    path = tmp_path / 'odd.png'
+    Image.fromarray(RGB).save(path, exif=exif)
+    np.testing.assert_array_equal(load(path), RGB[..., ::-1])
+
+
+def test_unknown_frame():
+    with pytest.raises(ValueError, match="exif_frame must be 'shown' or 'stored'"):
+        LoadImageFromFile(exif_frame='upright')
 
 
 @pytest.mark.parametrize('orientation', [5, 6, 7, 8])

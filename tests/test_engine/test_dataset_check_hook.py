@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import ConcatDataset
 
 from mmdetr.datasets import CocoDataset, ShapesDataset
+from mmdetr.datasets.check import DatasetError
 from mmdetr.engine.hooks import DatasetCheckHook
 from mmdetr.registry import HOOKS
 from tests.helpers.coco_files import GOOD_ANNOTATIONS, GOOD_IMAGES, write_coco, write_images
@@ -37,7 +38,9 @@ def runner_of(dataset: Any) -> Any:
         optim_wrapper=dict(optimizer=dict(lr=1e-4)),
     )
     wrapped = SimpleNamespace(dataset=dataset)
-    return SimpleNamespace(train_dataloader=wrapped, cfg=cfg, world_size=1, logger=Log())
+    return SimpleNamespace(
+        train_dataloader=wrapped, cfg=cfg, world_size=1, logger=Log(), val_loop=None
+    )
 
 
 def test_before_training(tmp_path: Path) -> None:
@@ -53,6 +56,38 @@ def test_before_training(tmp_path: Path) -> None:
     runner = runner_of(ConcatDataset([coco(tmp_path, []), coco(tmp_path, GOOD_ANNOTATIONS)]))
     DatasetCheckHook().before_train(runner)
     assert '30 training data, dataset 0: none of 4 images' in runner.logger.text
+
+
+def test_validation_data_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / 'val').mkdir()
+    for folder in (tmp_path, tmp_path / 'val'):
+        write_images(folder, GOOD_IMAGES)
+    train = coco(tmp_path, GOOD_ANNOTATIONS)
+    runner = runner_of(train)
+    runner.val_loop = object()
+    runner.val_dataloader = SimpleNamespace(dataset=coco(tmp_path / 'val', []))
+    DatasetCheckHook().before_train(runner)
+    assert '30 validation data: none of 4 images has an object' in runner.logger.text
+    assert '4 pictures stand in both training data and validation data' in runner.logger.text
+
+    (tmp_path / 'val' / '2.png').unlink()
+    ann_file = write_coco(tmp_path / 'val', GOOD_IMAGES, GOOD_ANNOTATIONS)
+    val = CocoDataset(ann_file, data_prefix=dict(img=str(tmp_path / 'val')), test_mode=True)
+    runner.val_dataloader = SimpleNamespace(dataset=val)
+    with pytest.raises(DatasetError, match=r'validation data: 1 of 4 image files.*val/2\.png'):
+        DatasetCheckHook().before_train(runner)
+
+
+@pytest.mark.parametrize('stage', ['val', 'test'])
+def test_data_of_a_test_before_the_first_image(tmp_path: Path, stage: str) -> None:
+    write_images(tmp_path, GOOD_IMAGES)
+    fractions = [dict(each, bbox=[0.1, 0.1, 0.2, 0.2]) for each in GOOD_ANNOTATIONS]
+    runner = runner_of(None)
+    loader = SimpleNamespace(dataset=coco(tmp_path, fractions))
+    setattr(runner, f'{stage}_dataloader', loader)
+    hook = DatasetCheckHook()
+    with pytest.raises(DatasetError, match=r'cannot be scored: .*fractions of the image'):
+        getattr(hook, f'before_{stage}')(runner)
 
 
 def test_before_training_on_other_data() -> None:

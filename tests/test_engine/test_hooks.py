@@ -81,6 +81,14 @@ def test_best_is_chosen_by_rule(tmp_path: Path) -> None:
     assert content['meta']['epoch'] == best
 
 
+def test_a_score_of_nothing_is_no_best(tmp_path: Path) -> None:
+    """COCO's -1 stands for data without an object to be found."""
+    evaluator = dict(type='ScriptedMetric', scores=[-1.0, -1.0, 0.0, -1.0])
+    train(tmp_path, val_evaluator=evaluator)
+    assert {name for name in names(tmp_path) if 'best' in name} == {'best_toy_score_epoch_3.pth'}
+    assert 'toy/score is -1' in '\n'.join(path.read_text() for path in tmp_path.rglob('*.log'))
+
+
 def test_best_by_several_metrics_and_unknown_metric(tmp_path: Path) -> None:
     train(tmp_path / 'a', default_hooks__checkpoint__save_best=['toy/score'])
     assert any(name.startswith('best_toy_score_') for name in names(tmp_path / 'a'))

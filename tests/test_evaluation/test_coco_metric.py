@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmdetr.datasets import CocoDataset
 from mmdetr.evaluation import CocoMetric
 from mmdetr.registry import METRICS
 from mmdetr.structures import DetDataSample
@@ -283,6 +284,21 @@ def test_ground_truth_from_samples_equals_file(tmp_path, backend):
         data_sample.set_metainfo(dict(instances=instances))
     from_samples = run(samples, meta=dict(classes=META['classes']), backend=backend)
     assert from_samples == pytest.approx(from_file, abs=1e-9)
+
+
+def test_areas_of_the_file_count_without_naming_it_to_the_metric(tmp_path, backend):
+    """Areas of masks are smaller than their boxes', which moves objects between S, M and L."""
+    ann_file, samples = random_dataset(tmp_path)
+    dataset = CocoDataset(str(ann_file), test_mode=True)
+    infos = {info['img_id']: info for info in map(dataset.get_data_info, range(len(dataset)))}
+    meta = dict(dataset.metainfo)
+    for data_sample in samples:
+        data_sample.set_metainfo(dict(instances=infos[data_sample.img_id]['instances']))
+        # The file's classes come by category id, as META has them.
+        assert meta['classes'] == META['classes']
+    stats, _ = pycocotools_run(ann_file, as_results(samples))
+    scores = run(samples, meta=meta, backend=backend)
+    np.testing.assert_allclose([scores[name] for name in STATS], stats, atol=1e-9)
 
 
 def test_classes_by_name(tmp_path):

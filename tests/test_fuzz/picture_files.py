@@ -52,8 +52,6 @@ GOOD = {
     'palette.png': encoded(PICTURE.quantize(16), 'PNG'),
     'transparent.png': encoded(PICTURE.quantize(16), 'PNG', transparency=3),
     'transparent_bytes.png': encoded(PICTURE.quantize(16), 'PNG', transparency=bytes(range(16))),
-    'colour16.png': deep('.png', RGB.astype(np.uint16) * 257 - 100),
-    'colour16.tiff': deep('.tiff', RGB.astype(np.uint16) * 257),
     'animated.gif': encoded(PICTURE, 'GIF', save_all=True, append_images=frames()),
     'animated.webp': encoded(PICTURE, 'WEBP', save_all=True, append_images=frames(), lossless=True),
     'rgb.webp': encoded(PICTURE, 'WEBP'),
@@ -100,6 +98,8 @@ BAD = {
     'half.png': GOOD['rgb.png'][: len(GOOD['rgb.png']) // 2],
     'header.jpg': GOOD['rgb.jpg'][:20],
     'grey16.png': deep('.png', RGB[..., 0].astype(np.uint16) * 257),
+    'colour16.png': deep('.png', RGB.astype(np.uint16) * 257 - 100),
+    'colour16.tiff': deep('.tiff', RGB.astype(np.uint16) * 257),
     'float.tiff': encoded(Image.fromarray(RGB[..., 0].astype(np.float32)), 'TIFF'),
     # Ghostscript would run it for ever.
     'program.jpg': b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 60 40\n%%EndComments\n{} loop\n',

@@ -53,15 +53,14 @@ from mmdetr.config.training_check import (
     find_key,
     find_num_queries,
 )
-from mmdetr.datasets import CocoDataset
 from mmdetr.datasets.check import (
     Finding,
     check_files,
     check_images,
     check_objects,
-    check_xyxy,
     named_leaves,
 )
+from mmdetr.datasets.check_scan import check_scan
 from mmdetr.registry import DATASETS
 
 
@@ -87,6 +86,9 @@ def check_config(cfg: Config, num_decoded: int | None, num_gpus: int) -> list[Fi
             findings.append(Finding('error', f'{loader}: {error}'))
             continue
         findings += check_dataset(built[loader], loader, cfg, num_decoded)
+    findings += check_scan(
+        [leaf for loader, dataset in built.items() for leaf in named_leaves(dataset, loader)]
+    )
     if 'train_dataloader' in built:
         train = built.pop('train_dataloader')
         for loader, dataset in built.items():
@@ -107,8 +109,6 @@ def check_dataset(dataset: Any, loader: str, cfg: Config, num_decoded: int | Non
         findings += check_objects(leaf, name, find_num_queries(cfg), required)
         findings += check_files(leaf, name, sample=None)
         findings += check_images(leaf, name, num_decoded)
-        if isinstance(leaf, CocoDataset):
-            findings += check_xyxy(leaf, name)
     return findings
 
 

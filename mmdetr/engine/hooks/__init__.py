@@ -4,6 +4,7 @@ from .dataset_check_hook import DatasetCheckHook
 from .history_limit_hook import HistoryLimitHook
 from .iteration_seed_hook import IterationSeedHook
 from .malloc_trim_hook import MallocTrimHook
+from .metric_data_hook import MetricDataHook
 from .non_finite_guard_hook import NonFiniteGuardHook
 from .num_class_check_hook import NumClassCheckHook
 from .position_check_hook import PositionCheckHook
@@ -14,6 +15,7 @@ from .visualization_hook import DetVisualizationHook
 ALWAYS_REGISTERED = (
     IterationSeedHook,
     NumClassCheckHook,
+    MetricDataHook,
     PositionCheckHook,
     RankCheckHook,
     HistoryLimitHook,
@@ -29,6 +31,7 @@ __all__ = [
     'HistoryLimitHook',
     'IterationSeedHook',
     'MallocTrimHook',
+    'MetricDataHook',
     'NonFiniteGuardHook',
     'NumClassCheckHook',
     'PositionCheckHook',

@@ -30,6 +30,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._training = False
+        self._nothing_measured: set[str] = set()
         if self.args:  # mmengine keeps them for the first saving, an epoch later
             raise TypeError(f'CheckpointHook takes no {", ".join(sorted(self.args))}')
         for name in ('file_client_args', 'backend_args', 'published_keys'):
@@ -94,6 +95,15 @@ class CheckpointHook(MMEngineCheckpointHook):
         for key, rule in zip(self.key_indicators, self.rules, strict=True):
             if key not in metrics:
                 raise KeyError(f'save_best={key!r} is none of the metrics: {sorted(metrics)}')
+            if rule == 'greater' and metrics[key] == -1:
+                if key in self._nothing_measured:
+                    continue
+                self._nothing_measured.add(key)
+                runner.logger.warning(
+                    f'{key} is -1: the validation data have no object that it could be measured '
+                    'on. It is not taken for a best value'
+                )
+                continue
             suffix = '' if len(self.key_indicators) == 1 else f'_{key}'
             previous = hub.get_info(f'best_score{suffix}', self.init_value_map[rule])
             if not self.is_better_than[key](metrics[key], previous):
