@@ -1,5 +1,6 @@
 """mmengine's Runner, made to resume exactly, read files safely and write them atomically."""
 
+import contextlib
 import copy
 import os
 from collections.abc import Callable
@@ -11,9 +12,12 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_distributed, is_main_process
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 
 from mmdetr.checkpoint import CheckpointFile, load_into, save_file
@@ -23,7 +27,10 @@ from mmdetr.utils.model import unwrap
 
 from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
 from .hooks import ALWAYS_REGISTERED
+from .lock import is_locked, work_dir_lock
 from .loops import ResumableEpochLoop, ResumableIterLoop
+from .randomness import random_state, set_random_state
+from .resume.differences import data_file_hashes
 from .resume.find import (
     StartCheckpoint,
     check_complete,
@@ -32,6 +39,7 @@ from .resume.find import (
     read_training,
     read_weights,
 )
+from .resume.hook_states import without_average
 from .resume.restore import load_weights, restore_training
 from .resume.save import ConfigText, training_checkpoint
 from .resume.state import pending_gradients
@@ -45,6 +53,18 @@ _MMENGINE_HOOKS = [
     'param_scheduler',
     'checkpoint',
 ]
+
+_timestamps: set[str] = set()
+
+
+def _unique(timestamp: str) -> str:
+    """Tell runs of one process apart that begin within a second; all ranks count alike."""
+    name, count = timestamp, 1
+    while name in _timestamps:
+        count += 1
+        name = f'{timestamp}_{count}'
+    _timestamps.add(name)
+    return name
 
 
 @RUNNERS.register_module()
@@ -86,6 +106,7 @@ class DetectionRunner(Runner):
         self._start_from = (resume, load_from)
         self._stage: str | None = None
         super().__init__(*args, randomness=self.randomness, **kwargs)
+        self._random_state = random_state()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'Runner':
@@ -106,11 +127,46 @@ class DetectionRunner(Runner):
             # enough for a fixed size.
             os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')
         env_cfg = copy.deepcopy(dict(env_cfg))
+        # mmengine only switches it on, and an earlier run of the process may have done so.
+        torch.backends.cudnn.benchmark = bool(env_cfg.get('cudnn_benchmark'))
         dist_cfg = env_cfg.setdefault('dist_cfg', {})
         dist_cfg['backend'] = choose_backend(dist_cfg.get('backend'))
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             init_cpu_process_group(self.launcher, dist_cfg.get('timeout'))
         super().setup_env(env_cfg)
+        self._timestamp = _unique(self.timestamp)
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Also switch off the determinism that an earlier run of the process asked for."""
+        if not deterministic and torch.are_deterministic_algorithms_enabled():
+            torch.use_deterministic_algorithms(False)
+            torch.backends.cudnn.deterministic = False
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        """Build a visualizer of the run's own: mmengine shares them between equal names."""
+        if isinstance(visualizer, dict):
+            name = visualizer.get('name')
+            own = f'{name}_{self.experiment_name}' if name else self.experiment_name
+            visualizer = {**visualizer, 'name': own}
+        return super().build_visualizer(visualizer)
+
+    def dump_config(self) -> None:
+        """Write the config to the work directory, unless another training is at work in it."""
+        if not is_locked(self.work_dir):
+            super().dump_config()
+
+    def _enter(self, stage: str) -> None:
+        """Make the process that of this run again, where others were built since."""
+        self._stage = stage
+        set_random_state(self._random_state)
+        shared: list[Any] = [MMLogger, MessageHub, DefaultScope, type(self.visualizer), Visualizer]
+        for manager in shared:
+            # The newest counts as the current one; mmengine has no public name for that.
+            for name in [n for n in manager._instance_dict if self.experiment_name in n]:
+                manager._instance_dict[name] = manager._instance_dict.pop(name)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Also wrap a model on the CPU, where DistributedDataParallel takes no device ids."""
@@ -174,19 +230,22 @@ class DetectionRunner(Runner):
 
     def train(self) -> nn.Module:
         """Launch training."""
-        self._stage = 'train'
-        with explain_lost_rank():
+        self._enter('train')
+        with contextlib.ExitStack() as stack:
+            if is_main_process():
+                stack.enter_context(work_dir_lock(self.work_dir, self.logger))
+            stack.enter_context(explain_lost_rank())
             return super().train()
 
     def val(self) -> dict:
         """Launch validation."""
-        self._stage = 'val'
+        self._enter('val')
         with explain_lost_rank():
             return super().val()
 
     def test(self) -> dict:
         """Launch test."""
-        self._stage = 'test'
+        self._enter('test')
         with explain_lost_rank():
             return super().test()
 
@@ -197,6 +256,16 @@ class DetectionRunner(Runner):
             return None
         dataset = getattr(self, f'{self._stage}_dataloader').dataset
         return (getattr(dataset, 'metainfo', None) or {}).get('classes')
+
+    @cached_property
+    def data_files(self) -> dict[str, str]:
+        """Hashes of the annotation files of training and validation, by their keys."""
+        loaders = {'train_dataloader': self.train_dataloader}
+        if self.val_loop is not None:
+            loaders['val_dataloader'] = self.val_dataloader
+        return data_file_hashes(
+            {f'{key}.dataset': getattr(each, 'dataset', None) for key, each in loaders.items()}
+        )
 
     # Reading checkpoints
 
@@ -257,7 +326,7 @@ class DetectionRunner(Runner):
             checkpoint = load_into(self.model, start.content, strict, self._classes)
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         else:
-            checkpoint = start.content
+            checkpoint = without_average(self, start.content) if start.resumes else start.content
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
             load_weights(unwrap(self.model), checkpoint, strict, revise_keys)
         self.has_loaded = True

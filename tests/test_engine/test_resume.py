@@ -225,10 +225,3 @@ def test_checkpoint_of_another_model(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r'layers\.0\.weight'):
         DetectionRunner.from_cfg(config).train()
     assert runner.iter == 20
-
-
-def test_changed_schedules(tmp_path: Path) -> None:
-    train(tmp_path)
-    config = toy_config(tmp_path, resume='auto', param_scheduler=[])
-    with pytest.raises(CheckpointError, match='1 learning rate schedules, the config has 0'):
-        DetectionRunner.from_cfg(config).train()
