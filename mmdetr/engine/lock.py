@@ -64,20 +64,6 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def is_locked(work_dir: str | Path) -> bool:
-    """Whether a training of any process writes into a work directory."""
-    path = (Path(work_dir) / _FILE).resolve()
-    if path in _held:
-        return True
-    if fcntl is None or not path.is_file():
-        return False
-    try:
-        with open(path, 'a') as file:
-            return not _lock(file)
-    except OSError:
-        return False
-
-
 def _holder(path: Path) -> str:
     try:
         return path.read_text()[:200].strip() or 'another process'

@@ -27,7 +27,7 @@ from mmdetr.utils.model import unwrap
 
 from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
 from .hooks import ALWAYS_REGISTERED
-from .lock import is_locked, work_dir_lock
+from .lock import work_dir_lock
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .randomness import random_state, set_random_state
 from .resume.differences import data_file_hashes
@@ -154,8 +154,13 @@ class DetectionRunner(Runner):
         return super().build_visualizer(visualizer)
 
     def dump_config(self) -> None:
-        """Write the config to the work directory, unless another training is at work in it."""
-        if not is_locked(self.work_dir):
+        """Write the config to the work directory where it has none yet.
+
+        That of a training is replaced when the next one has taken it up: a run that is refused, or
+        a test, does not leave a config that nothing was trained with.
+        """
+        name = Path(self.cfg.filename or f'{self.timestamp}.py').name
+        if self._stage == 'train' or not (Path(self.work_dir) / name).exists():
             super().dump_config()
 
     def _enter(self, stage: str) -> None:
@@ -289,6 +294,11 @@ class DetectionRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load the checkpoint that ``resume`` and ``load_from`` ask for, once."""
+        self._load_or_resume()
+        if self._stage == 'train':
+            self.dump_config()
+
+    def _load_or_resume(self) -> None:
         if self.has_loaded or self._start is None:
             return
         start, self._start = self._start, None  # to keep its tensors no longer than needed

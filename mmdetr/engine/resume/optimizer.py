@@ -135,11 +135,12 @@ def restore_schedules(
             )
         restore_param_schedulers(schedules, states)
         return None
+    converted = _converted(runner, len(schedules))
     for index, schedule in enumerate(schedules):
         _check_reaches_end(schedule, f'param_scheduler.{index}', at)
     wrapper = runner.optim_wrapper
     take_up_settings(wrapper, wanted)
-    _follow(schedules, wrapper.param_groups, at, _converted(runner, len(schedules)))
+    _follow(schedules, wrapper.param_groups, at, converted)
     rate = wrapper.param_groups[-1]['lr']
     return f'The learning rate goes on at {rate:.4g}, as optimizer and param_scheduler now say'
 
@@ -178,9 +179,9 @@ def _is_other_kind(schedule: Any, state: dict) -> bool:
 def _check_reaches_end(schedule: Any, key: str, at: Position) -> None:
     """Refuse schedules that give no sensible value before the run is over."""
     total = at.max_epochs if schedule.by_epoch else at.max_iters
-    unit = 'epochs' if schedule.by_epoch else 'iterations'
+    unit = 'epochs' if schedule.by_epoch else f'iterations ({at.length} per epoch)'
     steps = min(schedule.end, total) - schedule.begin
-    advice = f'set it for the new end, or {key}.end to where it is to stop'
+    advice = f'state it for the new end, or give {key} an end where it is to stop'
     if isinstance(schedule, CosineAnnealingParamScheduler) and steps - 1 > schedule.T_max:
         raise CheckpointError(
             f'{key}: a cosine of T_max {schedule.T_max} climbs back from there until the run ends '

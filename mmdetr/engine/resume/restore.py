@@ -129,7 +129,6 @@ def _restore_seed(runner: 'DetectionRunner', meta: dict) -> None:
             f'The checkpoint has seed {seed}, the config {runner.seed}; {seed} is used'
         )
         runner.cfg.randomness.seed = seed
-        runner.dump_config()
     runner.set_randomness(**{**runner.randomness, 'seed': seed})
     batch_sampler = runner.train_dataloader.batch_sampler
     if isinstance(batch_sampler, SkippingBatchSampler):
