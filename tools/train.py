@@ -68,6 +68,7 @@ from mmengine.config import Config
 from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
 from mmdetr.engine import DetectionRunner
+from mmdetr.engine.lock import WorkDirInUseError
 
 
 def enable_amp(cfg: Config) -> None:
@@ -115,7 +116,7 @@ def main(args: argparse.Namespace) -> None:
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     cfg = load_config(args)
     try:
-        with errors_in_one_line(CheckpointError):
+        with errors_in_one_line(CheckpointError, WorkDirInUseError):
             DetectionRunner.from_cfg(cfg).train()
     finally:
         if torch.distributed.is_initialized():

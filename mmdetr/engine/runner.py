@@ -168,9 +168,10 @@ class DetectionRunner(Runner):
         self._stage = stage
         set_random_state(self._random_state)
         shared: list[Any] = [MMLogger, MessageHub, DefaultScope, type(self.visualizer), Visualizer]
+        names = {self.experiment_name, self.visualizer.instance_name}
         for manager in shared:
             # The newest counts as the current one; mmengine has no public name for that.
-            for name in [n for n in manager._instance_dict if self.experiment_name in n]:
+            for name in names & manager._instance_dict.keys():
                 manager._instance_dict[name] = manager._instance_dict.pop(name)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
