@@ -20,7 +20,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from mmdetr.checkpoint import CheckpointFile, load_into, save_file
+from mmdetr.checkpoint import CheckpointError, CheckpointFile, load_into, save_file
 from mmdetr.config.check import check_config_types
 from mmdetr.registry import RUNNERS
 from mmdetr.utils.model import unwrap
@@ -40,7 +40,8 @@ from .resume.find import (
     read_weights,
 )
 from .resume.hook_states import without_average
-from .resume.restore import load_weights, restore_training
+from .resume.optimizer import LOAD_FROM
+from .resume.restore import load_weights, name_differences, restore_training
 from .resume.save import ConfigText, training_checkpoint
 from .resume.state import pending_gradients
 
@@ -298,6 +299,8 @@ class DetectionRunner(Runner):
         self._load_or_resume()
         if self._stage == 'train':
             self.dump_config()
+            if is_main_process():
+                self.data_files  # noqa: B018  the files may be changed while the run goes on
 
     def _load_or_resume(self) -> None:
         if self.has_loaded or self._start is None:
@@ -360,12 +363,20 @@ class DetectionRunner(Runner):
             map_location: Not used: what was saved is moved to where the model is.
 
         Raises:
-            CheckpointError: The file is damaged or holds no state of a training.
-            RuntimeError: The file is of another model.
+            CheckpointError: The file is damaged, holds no state of a training, or is of another
+                model.
         """
         self._resume = True  # mmengine's EMAHook asks for it
         start = filename if isinstance(filename, StartCheckpoint) else read_training(filename)
-        checkpoint = self.load_checkpoint(start, strict=True)
+        content: Any = start.content
+        name_differences(self, start.filename, content['meta'])
+        try:
+            checkpoint = self.load_checkpoint(start, strict=True)
+        except RuntimeError as error:
+            reason = ' '.join(str(error).split())
+            raise CheckpointError(
+                f'{start.filename} is of another model: {reason}. {LOAD_FROM}'
+            ) from error
         restore_training(self, start.filename, checkpoint, resume_optimizer, resume_param_scheduler)
         self.logger.info(f'resumed epoch: {self.epoch}, iter: {self.iter}')
 

@@ -24,7 +24,7 @@ def _check_template(template: str) -> None:
     """
     try:
         names = {template.format(step) for step in (*range(1, 100), 10**6, 10**6 + 1)}
-    except (IndexError, KeyError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
         raise ValueError(
             f'CheckpointHook: filename_tmpl={template!r} is no template for a number: {error}'
         ) from error

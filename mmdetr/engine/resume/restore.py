@@ -49,7 +49,6 @@ def restore_training(
     _restore_position(runner, filename, meta)
     _restore_seed(runner, meta)
     _compare_classes(runner, filename, meta)
-    _name_differences(runner, filename, meta)
     _restore_message_hub(runner, checkpoint['message_hub'])
     if resume_optimizer:
         _restore_optimizer(runner, filename, checkpoint, resume_param_scheduler)
@@ -58,7 +57,8 @@ def restore_training(
     restore_hooks(runner, checkpoint.get('hooks', {}))
 
 
-def _name_differences(runner: 'DetectionRunner', filename: str, meta: dict) -> None:
+def name_differences(runner: 'DetectionRunner', filename: str, meta: dict) -> None:
+    """Say what of the config and of its data files is other than when a checkpoint was written."""
     lines = config_differences(meta.get('cfg'), runner.cfg)
     if lines is None:
         lines = [f'{filename} has no config that can be read: what differs from it is not named']
