@@ -69,6 +69,7 @@ from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
 from mmdetr.datasets.check import DatasetError
 from mmdetr.engine import DetectionRunner
+from mmdetr.engine.lock import WorkDirInUseError
 
 
 def enable_amp(cfg: Config) -> None:
@@ -116,7 +117,7 @@ def main(args: argparse.Namespace) -> None:
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     cfg = load_config(args)
     try:
-        with errors_in_one_line(CheckpointError, DatasetError):
+        with errors_in_one_line(CheckpointError, DatasetError, WorkDirInUseError):
             DetectionRunner.from_cfg(cfg).train()
     finally:
         if torch.distributed.is_initialized():

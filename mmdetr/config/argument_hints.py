@@ -33,6 +33,18 @@ def argument_hints(function: Callable) -> dict[str, Any]:
     return hints
 
 
+def takes_any_argument(function: Callable) -> bool:
+    """Whether a class or function may take arguments that :func:`argument_hints` does not list."""
+    for init in _initialisers(function):
+        try:
+            parameters = inspect.signature(init).parameters.values()
+        except (TypeError, ValueError):
+            return True
+        if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):
+            return False
+    return True
+
+
 def _initialisers(function: Callable) -> Iterator[Callable]:
     if not inspect.isclass(function):
         yield function

@@ -1,6 +1,7 @@
 """Finds values of the wrong type in a config before anything is built from it."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Union
@@ -18,9 +19,17 @@ from mmdetr.registry import (
     WEIGHT_INITIALIZERS,
 )
 
-from .argument_hints import argument_hints
+from .argument_hints import argument_hints, takes_any_argument
 from .schema import DEFAULT_TYPES, HINTS_BY_CLASS, HINTS_BY_PLACE, RunConfig
-from .type_hints import Mismatch, find_mismatches, join
+from .type_hints import (
+    Finite,
+    Mismatch,
+    UnknownKey,
+    WithoutWorkers,
+    find_mismatches,
+    join,
+    nearest_key,
+)
 
 # The top-level keys of a config that inference needs.
 INFERENCE_KEYS = ('model', 'test_dataloader')
@@ -63,6 +72,7 @@ def check_config_types(
     content = config.to_dict() if isinstance(config, Config) else config
     taken = {key: value for key, value in content.items() if key in keys}
     found = find_mismatches(taken, RunConfig)
+    found += _worker_mismatches(taken)
     for key, value in taken.items():
         found += _component_mismatches(value, key)
     if found:
@@ -80,8 +90,14 @@ def _component_mismatches(node: Any, path: str) -> Iterator[Mismatch]:
     if not (isinstance(name, str) or callable(name)):
         yield Mismatch(join(path, 'type'), name, str)
     hints = _hints(node, path)
+    known, closed = _known_arguments(node, path, hints)
     for key, value in node.items():
+        if key not in known and (closed or nearest_key(key, known, 0.85)):
+            yield Mismatch(join(path, key), value, UnknownKey(tuple(sorted(known))))
+            continue
         found = find_mismatches(value, hints.get(key, Any), join(path, key))
+        if not found and isinstance(value, float) and not math.isfinite(value):
+            found = [Mismatch(join(path, key), value, Finite)]
         yield from found or _component_mismatches(value, join(path, key))
 
 
@@ -97,6 +113,34 @@ def _hints(node: Mapping, path: str) -> dict[str, Any]:
     if 'constructor' in node:  # it knows other keys
         hints.pop('paramwise_cfg', None)
     return hints
+
+
+# Keys that the registries and mmengine's builders take out, or fill in.
+_ALWAYS_KNOWN = {'type', '_scope_', '_delete_'}
+_KNOWN_BY_PLACE = {
+    'train_cfg': {'by_epoch'},
+    'optim_wrapper': {'optimizer', 'paramwise_cfg', 'constructor'},
+}
+
+
+def _known_arguments(node: Mapping, path: str, hints: Mapping) -> tuple[set[str], bool]:
+    """Names of a component's arguments, and whether it can have no others."""
+    builders = _builders(node, path)
+    if not builders or 'constructor' in node:
+        return set(node), False
+    known = set(hints) | _ALWAYS_KNOWN | _KNOWN_BY_PLACE.get(path, set())
+    return known, not any(map(takes_any_argument, builders))
+
+
+def _worker_mismatches(config: Mapping) -> Iterator[Mismatch]:
+    """Settings of worker processes where a loader has none, which torch refuses."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = config.get(name)
+        if not isinstance(loader, Mapping) or loader.get('num_workers', 0) != 0:
+            continue
+        for key, default in (('prefetch_factor', None), ('persistent_workers', False)):
+            if loader.get(key, default) != default:
+                yield Mismatch(join(name, key), loader[key], WithoutWorkers(default))
 
 
 def _argument_hints(function: Callable) -> dict[str, Any]:

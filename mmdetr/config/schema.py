@@ -4,9 +4,13 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from torch.utils.data import DataLoader
 
-from .type_hints import Range
+from .type_hints import Range, Regex
 
+# What JSON, a config file and the machines that train can hold.
+_MOST = 10**9
+MAX_WORKERS = 512
 Positive = Annotated[float, Range(above=0)]
+Steps = Annotated[float, Range(least=1, most=_MOST)]
 Count = Annotated[int, Range(least=1)]
 Share = Annotated[float, Range(least=0, most=1)]
 NotNegative = Annotated[float, Range(least=0)]
@@ -160,8 +164,9 @@ DEFAULT_TYPES: dict[str, str | type] = {
 _DATALOADER: dict[str, Any] = dict(
     dataset=Component,
     sampler=Component,
-    batch_size=Count,
-    num_workers=WholeNumber,
+    batch_size=Annotated[int, Range(least=1, most=_MOST)],
+    num_workers=Annotated[int, Range(least=0, most=MAX_WORKERS)],
+    prefetch_factor=Count | None,
     batch_sampler=Component | None,
     num_batch_per_epoch=Count | None,
 )
@@ -184,17 +189,22 @@ HINTS_BY_PLACE: dict[str, dict[str, Any]] = {
 # annotated or annotated wrongly, or have a range that nobody checks.
 HINTS_BY_CLASS: dict[str, dict[str, Any]] = {
     # mmengine takes 1e5 for a whole number, and complains of 1.5 itself.
-    'EpochBasedTrainLoop': dict(max_epochs=float, val_begin=int, val_interval=int),
-    'IterBasedTrainLoop': dict(max_iters=float, val_begin=int, val_interval=int),
-    'LogProcessor': dict(window_size=Count, by_epoch=bool, mean_pattern=str),
+    'EpochBasedTrainLoop': dict(max_epochs=Steps, val_begin=int, val_interval=int),
+    'IterBasedTrainLoop': dict(max_iters=Steps, val_begin=int, val_interval=int),
+    'LogProcessor': dict(window_size=Count, by_epoch=bool, mean_pattern=Annotated[str, Regex()]),
     'Visualizer': dict(name=str),
     'BaseDataset': dict(data_prefix=dict[str, str | None]),
     'RandomFlip': dict(prob=Share | list[Share] | None),
     'RandomChoiceResize': dict(scales=list[tuple[Count, Count | None]], keep_ratio=bool),
-    'Optimizer': dict(lr=float, weight_decay=float),
+    'Optimizer': dict(lr=NotNegative, weight_decay=NotNegative),
     'AmpOptimWrapper': dict(loss_scale=str | float | dict),
     'EMAHook': dict(momentum=Share, interval=Count, update_buffers=bool),
     '_ParamScheduler': dict(begin=WholeNumber),
+    'LinearParamScheduler': dict(
+        start_factor=Annotated[float, Range(above=0, most=1)], end_factor=Share
+    ),
+    'ConstantParamScheduler': dict(factor=Share),
+    'ShapesDataset': dict(num_images=Annotated[int, Range(least=1, most=10**8)]),
     'MultiStepParamScheduler': dict(gamma=Positive, milestones=list[WholeNumber]),
     'CosineAnnealingParamScheduler': dict(T_max=Count | None, eta_min=NotNegative | None),
 }

@@ -1,12 +1,14 @@
 """Compares values of a config with the type hints of what takes them."""
 
 import collections.abc
+import difflib
 import inspect
 import math
 import os
+import re
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import (
     Annotated,
     Any,
@@ -60,6 +62,30 @@ class Range(NamedTuple):
         return text if self.most is not None or self.above is not None else f'{text} or more'
 
 
+class Regex:
+    """A regular expression, for ``Annotated[str, Regex()]``."""
+
+    def __contains__(self, value: Any) -> bool:
+        try:
+            re.compile(value)
+        except (OverflowError, RecursionError, re.error):
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return 'that is a regular expression'
+
+
+class Finite:
+    """Stands for the type of a number that a config file cannot state."""
+
+
+class WithoutWorkers(NamedTuple):
+    """Stands for the type of a loader's setting that needs workers, and says what it is without."""
+
+    default: Any
+
+
 class UnknownKey(NamedTuple):
     """Stands for the type of a key that a dict cannot have."""
 
@@ -84,9 +110,27 @@ class Mismatch(NamedTuple):
         if len(shown) > 60:
             shown = f'{shown[:57]}...'
         if isinstance(self.hint, UnknownKey):
+            name = self.path.rpartition('.')[2]
+            if near := nearest_key(name, self.hint.known, 0.5):
+                return f'{self.path} is read by nobody; did you mean {near}?'
             return f'{self.path} is read by nobody, only {", ".join(self.hint.known)} are'
+        if isinstance(self.hint, WithoutWorkers):
+            default = self.hint.default
+            return f'{self.path} must be {default} where num_workers is 0, not {shown}'
+        if self.hint is Finite:
+            return f'{self.path} must be finite, not {shown}: a config file cannot state it'
         kind = type(self.value).__name__
         return f'{self.path} must be {describe_hint(self.hint)}, not {shown} ({kind})'
+
+
+def nearest_key(name: str, known: Iterable[str], cutoff: float) -> str | None:
+    """The known key that a misspelt one is most like, or the short form that it spells out."""
+    known = set(known)
+    initials = ''.join(word[:1] for word in name.split('_'))
+    if '_' in name and initials in known:
+        return initials
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return near[0] if near else None
 
 
 def join(path: str, key: Any) -> str:
@@ -111,7 +155,7 @@ def find_mismatches(value: Any, hint: Any, path: str = '') -> list[Mismatch]:
     if origin in (Union, types.UnionType):
         return _mismatches_of_union(value, options, path, hint)
     if origin is Annotated:
-        ranges = [each for each in hint.__metadata__ if isinstance(each, Range)]
+        ranges = [each for each in hint.__metadata__ if isinstance(each, Range | Regex)]
         matches = not find_mismatches(value, options[0]) and all(value in each for each in ranges)
         return [] if matches else [Mismatch(path, value, hint)]
     if is_typeddict(hint) or origin in _DICTS:

@@ -31,6 +31,21 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def random_state() -> tuple:
+    """The state of all generators."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
+
+
+def set_random_state(state: tuple) -> None:
+    """Put all generators back to a state of :func:`random_state`."""
+    random.setstate(state[0])
+    np.random.set_state(state[1])
+    torch.set_rng_state(state[2])
+    if state[3]:
+        torch.cuda.set_rng_state_all(state[3])
+
+
 @contextmanager
 def cpu_random_state_kept() -> Iterator[None]:
     """Put the CPU generators back afterwards as they were."""

@@ -1,5 +1,6 @@
 """mmengine's Runner, made to resume exactly, read files safely and write them atomically."""
 
+import contextlib
 import copy
 import os
 from collections.abc import Callable
@@ -11,19 +12,25 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_distributed, is_main_process
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 
-from mmdetr.checkpoint import CheckpointFile, load_into, save_file
+from mmdetr.checkpoint import CheckpointError, CheckpointFile, load_into, save_file
 from mmdetr.config.check import check_config_types
 from mmdetr.registry import RUNNERS
 from mmdetr.utils.model import unwrap
 
 from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
 from .hooks import ALWAYS_REGISTERED
+from .lock import work_dir_lock
 from .loops import ResumableEpochLoop, ResumableIterLoop
+from .randomness import random_state, set_random_state
+from .resume.differences import data_file_hashes
 from .resume.find import (
     StartCheckpoint,
     check_complete,
@@ -32,7 +39,9 @@ from .resume.find import (
     read_training,
     read_weights,
 )
-from .resume.restore import load_weights, restore_training
+from .resume.hook_states import without_average
+from .resume.optimizer import LOAD_FROM
+from .resume.restore import load_weights, name_differences, restore_training
 from .resume.save import ConfigText, training_checkpoint
 from .resume.state import pending_gradients
 
@@ -45,6 +54,18 @@ _MMENGINE_HOOKS = [
     'param_scheduler',
     'checkpoint',
 ]
+
+_timestamps: set[str] = set()
+
+
+def _unique(timestamp: str) -> str:
+    """Tell runs of one process apart that begin within a second; all ranks count alike."""
+    name, count = timestamp, 1
+    while name in _timestamps:
+        count += 1
+        name = f'{timestamp}_{count}'
+    _timestamps.add(name)
+    return name
 
 
 @RUNNERS.register_module()
@@ -86,6 +107,7 @@ class DetectionRunner(Runner):
         self._start_from = (resume, load_from)
         self._stage: str | None = None
         super().__init__(*args, randomness=self.randomness, **kwargs)
+        self._random_state = random_state()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'Runner':
@@ -106,11 +128,52 @@ class DetectionRunner(Runner):
             # enough for a fixed size.
             os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')
         env_cfg = copy.deepcopy(dict(env_cfg))
+        # mmengine only switches it on, and an earlier run of the process may have done so.
+        torch.backends.cudnn.benchmark = bool(env_cfg.get('cudnn_benchmark'))
         dist_cfg = env_cfg.setdefault('dist_cfg', {})
         dist_cfg['backend'] = choose_backend(dist_cfg.get('backend'))
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             init_cpu_process_group(self.launcher, dist_cfg.get('timeout'))
         super().setup_env(env_cfg)
+        self._timestamp = _unique(self.timestamp)
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Also switch off the determinism that an earlier run of the process asked for."""
+        if not deterministic and torch.are_deterministic_algorithms_enabled():
+            torch.use_deterministic_algorithms(False)
+            torch.backends.cudnn.deterministic = False
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        """Build a visualizer of the run's own: mmengine shares them between equal names."""
+        if isinstance(visualizer, dict):
+            name = visualizer.get('name')
+            own = f'{name}_{self.experiment_name}' if name else self.experiment_name
+            visualizer = {**visualizer, 'name': own}
+        return super().build_visualizer(visualizer)
+
+    def dump_config(self) -> None:
+        """Write the config to the work directory where it has none yet.
+
+        That of a training is replaced when the next one has taken it up: a run that is refused, or
+        a test, does not leave a config that nothing was trained with.
+        """
+        name = Path(self.cfg.filename or f'{self.timestamp}.py').name
+        if self._stage == 'train' or not (Path(self.work_dir) / name).exists():
+            super().dump_config()
+
+    def _enter(self, stage: str) -> None:
+        """Make the process that of this run again, where others were built since."""
+        self._stage = stage
+        set_random_state(self._random_state)
+        shared: list[Any] = [MMLogger, MessageHub, DefaultScope, type(self.visualizer), Visualizer]
+        names = {self.experiment_name, self.visualizer.instance_name}
+        for manager in shared:
+            # The newest counts as the current one; mmengine has no public name for that.
+            for name in names & manager._instance_dict.keys():
+                manager._instance_dict[name] = manager._instance_dict.pop(name)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Also wrap a model on the CPU, where DistributedDataParallel takes no device ids."""
@@ -174,19 +237,22 @@ class DetectionRunner(Runner):
 
     def train(self) -> nn.Module:
         """Launch training."""
-        self._stage = 'train'
-        with explain_lost_rank():
+        self._enter('train')
+        with contextlib.ExitStack() as stack:
+            if is_main_process():
+                stack.enter_context(work_dir_lock(self.work_dir, self.logger))
+            stack.enter_context(explain_lost_rank())
             return super().train()
 
     def val(self) -> dict:
         """Launch validation."""
-        self._stage = 'val'
+        self._enter('val')
         with explain_lost_rank():
             return super().val()
 
     def test(self) -> dict:
         """Launch test."""
-        self._stage = 'test'
+        self._enter('test')
         with explain_lost_rank():
             return super().test()
 
@@ -197,6 +263,16 @@ class DetectionRunner(Runner):
             return None
         dataset = getattr(self, f'{self._stage}_dataloader').dataset
         return (getattr(dataset, 'metainfo', None) or {}).get('classes')
+
+    @cached_property
+    def data_files(self) -> dict[str, str]:
+        """Hashes of the annotation files of training and validation, by their keys."""
+        loaders = {'train_dataloader': self.train_dataloader}
+        if self.val_loop is not None:
+            loaders['val_dataloader'] = self.val_dataloader
+        return data_file_hashes(
+            {f'{key}.dataset': getattr(each, 'dataset', None) for key, each in loaders.items()}
+        )
 
     # Reading checkpoints
 
@@ -220,6 +296,13 @@ class DetectionRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load the checkpoint that ``resume`` and ``load_from`` ask for, once."""
+        self._load_or_resume()
+        if self._stage == 'train':
+            self.dump_config()
+            if is_main_process():
+                self.data_files  # noqa: B018  the files may be changed while the run goes on
+
+    def _load_or_resume(self) -> None:
         if self.has_loaded or self._start is None:
             return
         start, self._start = self._start, None  # to keep its tensors no longer than needed
@@ -257,7 +340,7 @@ class DetectionRunner(Runner):
             checkpoint = load_into(self.model, start.content, strict, self._classes)
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         else:
-            checkpoint = start.content
+            checkpoint = without_average(self, start.content) if start.resumes else start.content
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
             load_weights(unwrap(self.model), checkpoint, strict, revise_keys)
         self.has_loaded = True
@@ -280,12 +363,20 @@ class DetectionRunner(Runner):
             map_location: Not used: what was saved is moved to where the model is.
 
         Raises:
-            CheckpointError: The file is damaged or holds no state of a training.
-            RuntimeError: The file is of another model.
+            CheckpointError: The file is damaged, holds no state of a training, or is of another
+                model.
         """
         self._resume = True  # mmengine's EMAHook asks for it
         start = filename if isinstance(filename, StartCheckpoint) else read_training(filename)
-        checkpoint = self.load_checkpoint(start, strict=True)
+        content: Any = start.content
+        name_differences(self, start.filename, content['meta'])
+        try:
+            checkpoint = self.load_checkpoint(start, strict=True)
+        except RuntimeError as error:
+            reason = ' '.join(str(error).split())
+            raise CheckpointError(
+                f'{start.filename} is of another model: {reason}. {LOAD_FROM}'
+            ) from error
         restore_training(self, start.filename, checkpoint, resume_optimizer, resume_param_scheduler)
         self.logger.info(f'resumed epoch: {self.epoch}, iter: {self.iter}')
 

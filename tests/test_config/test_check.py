@@ -53,11 +53,11 @@ def test_our_configs(path: Path) -> None:
         ('model.backbone.out_indices', 3, 'a list of whole numbers'),
         ('model.backbone.type', 5, 'a string'),
         ('model', 'DETR', 'a dict'),
-        ('train_dataloader.batch_size', '2', 'a whole number of 1 or more'),
-        ('train_dataloader.batch_size', 0, 'a whole number of 1 or more'),
-        ('val_dataloader.batch_size', None, 'a whole number of 1 or more'),
-        ('val_dataloader.num_workers', -1, 'a whole number of 0 or more'),
-        ('train_dataloader.batch_size', 2.0, 'a whole number of 1 or more'),
+        ('train_dataloader.batch_size', '2', 'a whole number of 1 to 1e+09'),
+        ('train_dataloader.batch_size', 0, 'a whole number of 1 to 1e+09'),
+        ('val_dataloader.batch_size', None, 'a whole number of 1 to 1e+09'),
+        ('val_dataloader.num_workers', -1, 'a whole number of 0 to 512'),
+        ('train_dataloader.batch_size', 2.0, 'a whole number of 1 to 1e+09'),
         ('train_dataloader.persistent_workers', 'no', 'True or False'),
         ('train_dataloader.dataset', [], 'a dict'),
         ('train_dataloader.dataset.pipeline', 'train_pipeline', 'a list of'),
@@ -225,7 +225,61 @@ def test_keys_that_nobody_reads(key: str, value: Any, unknown: str) -> None:
     """mmengine passes over most of them without a word."""
     with pytest.raises(TypeError) as caught:
         check_config_types(changed(COCO, key, value))
-    assert str(caught.value).startswith(f'{key}.{unknown} is read by nobody, only ')
+    assert str(caught.value).startswith(f'{key}.{unknown} is read by nobody')
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('model.bbox_head.num_querys', 5, 'did you mean num_queries?'),
+        ('model.backbone.depht', 18, 'did you mean depth?'),
+        ('train_cfg.max_epoch', 5, 'did you mean max_epochs?'),
+        ('optim_wrapper.optimizer.learning_rate', 0.1, 'did you mean lr?'),
+        ('optim_wrapper.clip_gard', {}, 'did you mean clip_grad?'),
+        ('param_scheduler.0.start_facter', 0.1, 'did you mean start_factor?'),
+        ('train_dataloader.sampler.shufle', True, 'did you mean shuffle?'),
+        ('val_evaluator.metrik', 'bbox', 'only '),
+        # Their classes take any argument, and hand it on.
+        ('default_hooks.checkpoint.intervall', 5, 'did you mean interval?'),
+    ],
+)
+def test_misspelt_arguments(key: str, value: Any, message: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_config_types(changed(DEMO, key, value))
+    assert str(caught.value).startswith(f'{key} is read by nobody')
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'reason'),
+    [
+        ('param_scheduler.0.start_factor', 0, 'a number above 0 to 1'),
+        ('train_cfg.max_epochs', 1e30, 'a number of 1 to 1e+09'),
+        ('train_dataloader.batch_size', 10**30, 'a whole number of 1 to 1e+09'),
+        ('train_dataloader.num_workers', 100_000, 'a whole number of 0 to 512'),
+        ('train_dataloader.dataset.num_images', 10**15, 'a whole number of 1 to 1e+08'),
+        ('log_processor.mean_pattern', '(', 'a string that is a regular expression'),
+        ('optim_wrapper.optimizer.lr', -1, 'a number of 0 or more'),
+        ('train_dataloader.prefetch_factor', 0, 'a whole number of 1 or more'),
+        ('optim_wrapper.clip_grad.max_norm', float('inf'), 'finite'),
+        ('default_hooks.checkpoint.save_best', float('inf'), ''),
+    ],
+)
+def test_values_that_fail_late(key: str, value: Any, reason: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_config_types(changed(DEMO, key, value))
+    assert str(caught.value).startswith(f'{key} must be {reason}')
+
+
+def test_settings_of_workers_without_workers() -> None:
+    config = changed(DEMO, 'train_dataloader.num_workers', 0)
+    config.train_dataloader.update(prefetch_factor=2, persistent_workers=True)
+    with pytest.raises(TypeError) as caught:
+        check_config_types(config)
+    assert [line.partition(' ')[0] for line in str(caught.value).splitlines()] == [
+        'train_dataloader.prefetch_factor',
+        'train_dataloader.persistent_workers',
+    ]
 
 
 def test_component_without_type() -> None:

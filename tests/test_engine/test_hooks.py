@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,7 @@ def test_log_shows_eta_loss_rate_and_errors(tmp_path: Path) -> None:
 def test_history_file_survives_damage(tmp_path: Path) -> None:
     def read(name: str, until_iter: int) -> ValidationHistory:
         history = ValidationHistory(MessageHub(name))
-        history.read(tmp_path, until_iter)
+        history.read(tmp_path, until_iter, getLogger())
         return history
 
     hub = MessageHub('written')

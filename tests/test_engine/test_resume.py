@@ -6,41 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmdetr.checkpoint import CheckpointError
 from mmdetr.engine import DetectionRunner
+from tests.helpers.interrupted import Interrupt, InterruptedRunError, train
 from tests.helpers.toy import toy_config, weights
-
-
-class InterruptedRunError(Exception):
-    pass
-
-
-class Interrupt(Hook):
-    """Raises at one moment of a run."""
-
-    def __init__(self, stage: str, iteration: int) -> None:
-        self.iteration = iteration
-        setattr(self, stage, self._strike)
-
-    def _strike(self, runner: Any, **_: Any) -> None:
-        if runner.iter == self.iteration:
-            raise InterruptedRunError
-
-
-def train(work_dir: Path, interrupt: Interrupt | None = None, **changes: Any) -> DetectionRunner:
-    runner = DetectionRunner.from_cfg(toy_config(work_dir, **changes))
-    if interrupt is None:
-        runner.train()
-    else:
-        runner.register_hook(interrupt)
-        with pytest.raises(InterruptedRunError):
-            runner.train()
-    if changes.get('train_dataloader__persistent_workers'):
-        runner.train_dataloader._iterator._shutdown_workers()  # left to __del__, it takes seconds
-    return runner
 
 
 def history(work_dir: Path) -> list:
@@ -225,10 +196,3 @@ def test_checkpoint_of_another_model(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r'layers\.0\.weight'):
         DetectionRunner.from_cfg(config).train()
     assert runner.iter == 20
-
-
-def test_changed_schedules(tmp_path: Path) -> None:
-    train(tmp_path)
-    config = toy_config(tmp_path, resume='auto', param_scheduler=[])
-    with pytest.raises(CheckpointError, match='1 learning rate schedules, the config has 0'):
-        DetectionRunner.from_cfg(config).train()

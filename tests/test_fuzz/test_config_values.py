@@ -202,10 +202,10 @@ def start(tmp_path: Path, monkeypatch: Any) -> Any:
 OUT_OF_RANGE = [
     ('model.bbox_head.num_queries', 0, 'num_queries of DETRHead must be 1 or more, not 0'),
     ('train_dataloader.batch_size', 0, 'train_dataloader.batch_size must be a whole number of 1'),
-    ('train_cfg.max_epochs', -1, 'max_epochs of train_cfg must be 1 or more, not -1'),
+    ('train_cfg.max_epochs', -1, 'train_cfg.max_epochs must be a number of 1 to'),
     ('train_cfg.max_epochs', 1.5, '`max_epochs` should be a integer number, but get 1.5'),
     ('train_cfg.val_interval', 0, 'val_interval of train_cfg must be 1 or more, not 0'),
-    ('optim_wrapper.optimizer.lr', -1.0, 'Invalid learning rate: -1.0'),
+    ('optim_wrapper.optimizer.lr', -1.0, 'optimizer.lr must be a number of 0 or more, not -1.0'),
 ]
 
 

@@ -13,6 +13,29 @@ from mmdetr.registry import HOOKS
 
 from ..resume.history import ValidationHistory
 
+_BEST = 'best_'
+
+
+def _check_template(template: str) -> None:
+    """Refuse names that differ too little, or by which resuming does not find the files.
+
+    Raises:
+        ValueError: Names the argument and what is wrong with it.
+    """
+    try:
+        names = {template.format(step) for step in (*range(1, 100), 10**6, 10**6 + 1)}
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
+        raise ValueError(
+            f'CheckpointHook: filename_tmpl={template!r} is no template for a number: {error}'
+        ) from error
+    problem = None
+    if len(names) < 101:
+        problem = "gives several checkpoints one name; put '{}' where the number belongs"
+    elif not template.endswith('.pth') or template.startswith(_BEST) or '/' in template:
+        problem = f"must end in '.pth', not begin with {_BEST!r} and name no folder"
+    if problem:
+        raise ValueError(f'CheckpointHook: filename_tmpl={template!r} {problem}')
+
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
@@ -36,6 +59,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         for name in ('file_client_args', 'backend_args', 'published_keys'):
             if getattr(self, name) is not None:
                 raise ValueError(f'CheckpointHook: {name} is not supported')
+        _check_template(self.filename_tmpl)
 
     def before_train(self, runner: Runner) -> None:
         """Take up what a resumed run kept, and clear away what a killed one left."""
@@ -85,7 +109,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_main_process():
             history.write(self.out_dir)
         for name in superseded:
-            self._remove(name)
+            self._remove_best(name)
 
     def _save_best(self, runner: Runner, metrics: dict[str, float]) -> list[str]:
         """Save the model once per metric that it is best in; return the files outdone by it."""
@@ -109,7 +133,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             if not self.is_better_than[key](metrics[key], previous):
                 continue
             step = runner.epoch if self.by_epoch else runner.iter
-            name = f'best_{key}_{self.filename_tmpl.format(step)}'.replace('/', '_')
+            name = f'{_BEST}{key}_{self.filename_tmpl.format(step)}'.replace('/', '_')
             outdone = os.path.basename(hub.get_info(f'best_ckpt{suffix}') or '')
             path = os.path.join(self.out_dir, name)
             hub.update_info(f'best_score{suffix}', float(metrics[key]))
@@ -130,12 +154,17 @@ class CheckpointHook(MMEngineCheckpointHook):
             for entry in ValidationHistory(runner.message_hub).entries
         ]
         for name in set().union(*names[:-1]) - names[-1] if names else ():
-            self._remove(name)
+            self._remove_best(name)
 
     def _remove_surplus(self, runner: Runner) -> None:
         while 0 < self.max_keep_ckpts < len(self.kept_steps):
             self._remove(self.filename_tmpl.format(self.kept_steps.pop(0)))
         runner.message_hub.update_info('keep_ckpt_ids', list(self.kept_steps))
+
+    def _remove_best(self, name: str) -> None:
+        # Names come from a file and from checkpoints, which may be damaged.
+        if name.startswith(_BEST) and os.path.basename(name) == name:
+            self._remove(name)
 
     def _remove(self, name: str) -> None:
         if is_main_process():

@@ -53,7 +53,15 @@ class CollapseWatchHook(Hook):
         self._sums = dict.fromkeys(WATCHED, 0.0)
         self._iterations = 0
 
-    def before_train(self, runner: Runner) -> None:
+    def state_dict(self) -> dict[str, float]:
+        """The sums over the part of an epoch that is done."""
+        return dict(self._sums, iterations=self._iterations)
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self._iterations = int(state['iterations'])
+        self._sums = {name: float(state[name]) for name in WATCHED}
+
+    def after_train(self, runner: Runner) -> None:
         self._reset()
 
     def after_train_iter(

@@ -60,6 +60,17 @@ class NonFiniteGuardHook(Hook):
         self._step_reached = False
         self._gradient_is_finite = True
 
+    def state_dict(self) -> dict[str, int]:
+        """What a resumed run goes on counting from."""
+        return dict(
+            num_skipped=self.num_skipped, in_succession=self._in_succession, num_kept=self._num_kept
+        )
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.num_skipped = int(state['num_skipped'])
+        self._in_succession = int(state['in_succession'])
+        self._num_kept = int(state['num_kept'])
+
     def before_train(self, runner: Runner) -> None:
         """Look at gradients from within the optimiser, and at errors from within the step."""
         wrapper = runner.optim_wrapper

@@ -1,5 +1,6 @@
 """The checkpoint that a run starts from, and what it means for the initial weights."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from logging import Logger
@@ -31,6 +32,10 @@ class StartCheckpoint:
         if isinstance(self.content, CheckpointFile):
             return self.content.state_dict
         return self.content['state_dict']
+
+
+_POINTER = 'last_checkpoint'
+_LONGEST_PATH = 4096
 
 
 class _NoTrainingError(CheckpointError):
@@ -138,16 +143,53 @@ def _intact_trainings(folder: Path, damaged: list[CheckpointError]) -> Iterator[
 
 def _checkpoints(work_dir: Path) -> list[Path]:
     """List checkpoints of a run: first the one ``last_checkpoint`` names, then the newest first."""
-    candidates, folders = [], [work_dir]
-    pointer = work_dir / 'last_checkpoint'
-    if pointer.is_file():
-        last = Path(pointer.read_text().strip())
-        candidates = [last, work_dir / last.name]  # the second for a folder that was moved
-        folders = [last.parent, work_dir]
-    for folder in folders:
-        paths = [path for path in folder.glob('*.pth') if not path.name.startswith('best_')]
-        candidates += sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
+    candidates, folder, last = [], work_dir, _pointed_at(work_dir)
+    if last is not None:
+        # A folder that was copied has its own files. Only the hook's out_dir is elsewhere, and
+        # has no pointer of its own.
+        elsewhere = not (work_dir / last.name).is_file() and last.is_file()
+        if elsewhere and not (last.parent / _POINTER).exists():
+            folder = last.parent
+        candidates = [folder / last.name]
+    paths = [path for path in folder.glob('*.pth') if not path.name.startswith('best_')]
+    candidates += _newest_first([path for path in paths if path.is_file()])
     return [path for path in dict.fromkeys(candidates) if path.is_file()]
+
+
+def _pointed_at(work_dir: Path) -> Path | None:
+    """What ``last_checkpoint`` names; None where it is missing or damaged."""
+    pointer = work_dir / _POINTER
+    try:
+        if not pointer.is_file():
+            return None
+        with open(pointer, 'rb') as file:
+            path = Path(file.read(_LONGEST_PATH).decode().strip())
+        path.stat()
+    except FileNotFoundError:
+        pass  # of a folder that was moved
+    except (OSError, ValueError):
+        return None
+    return path if path.suffix == '.pth' else None
+
+
+def _newest_first(paths: list[Path]) -> list[Path]:
+    """Sort checkpoints by the iteration they were written at; copying changes clocks."""
+    numbers = {path: re.findall(r'\d+', path.stem) for path in paths}
+    stems = {re.sub(r'\d+', '', path.stem) for path in paths}
+    if len(stems) <= 1 and all(len(found) == 1 for found in numbers.values()):
+        return sorted(paths, key=lambda path: int(numbers[path][0]), reverse=True)
+    return sorted(paths, key=_iteration, reverse=True)
+
+
+def _iteration(path: Path) -> int:
+    """The iteration that a file was written at; -1 where it cannot be read."""
+    try:
+        checkpoint = load_file(str(path))
+    except CheckpointError:
+        return -1
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    iteration = meta.get('iter') if isinstance(meta, dict) else None
+    return iteration if isinstance(iteration, int) else -1
 
 
 def drop_needless_pretraining(model: nn.Module, state_dict: Mapping[str, Tensor]) -> list[str]:

@@ -1,7 +1,9 @@
 """Which validations a run has completed."""
 
 import json
+from logging import Logger
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.logging import MessageHub
@@ -39,11 +41,18 @@ class ValidationHistory:
     def _set(self, entries: list[dict]) -> None:
         self._message_hub.update_info(_KEY, entries)
 
-    def read(self, folder: str | Path, until_iter: int) -> None:
-        """Take up the file in ``folder`` up to an iteration, if it is readable."""
+    def read(self, folder: str | Path, until_iter: int, logger: Logger) -> None:
+        """Take up the file in ``folder`` up to an iteration, unless it is missing or damaged."""
+        path = Path(folder) / _FILE
         try:
-            entries = json.loads((Path(folder) / _FILE).read_text())
-        except (OSError, ValueError):
+            if not path.is_file():  # reading a pipe would wait
+                return
+            entries = json.loads(path.read_text(encoding='utf-8'))
+        except (OSError, RecursionError, ValueError) as error:
+            logger.warning(f'{path} is damaged and not used: {error}')
+            return
+        if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+            logger.warning(f'{path} is damaged and not used: it is no list of validations')
             return
         self._set([entry for entry in entries if entry['iter'] <= until_iter])
 
@@ -64,3 +73,20 @@ class ValidationHistory:
         """Replace the file in ``folder`` atomically."""
         with atomic_write(Path(folder) / _FILE) as file:
             file.write(json.dumps(self.entries, indent=1).encode())
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether this is what :meth:`ValidationHistory.add` adds."""
+    if not isinstance(entry, dict) or entry.keys() != {'epoch', 'iter', 'metrics', 'best'}:
+        return False
+    metrics, best = entry['metrics'], entry['best']
+    return (
+        all(type(entry[key]) is int for key in ('epoch', 'iter'))
+        and isinstance(metrics, dict)
+        and all(type(value) in (int, float) for value in metrics.values())
+        and isinstance(best, dict)
+        and all(
+            type(value) is str if key.startswith('best_ckpt') else type(value) in (int, float)
+            for key, value in best.items()
+        )
+    )

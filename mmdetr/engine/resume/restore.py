@@ -12,11 +12,18 @@ from torch import nn
 from mmdetr.utils.model import unwrap
 
 from ..data_sampling import SkippingBatchSampler
+from .config_text import parse_config_text
+from .differences import changed_data_files, config_differences
 from .history import ValidationHistory
-from .state import restore_gradients, restore_message_hub, restore_param_schedulers
+from .hook_states import restore_hooks
+from .optimizer import Position, restore_optimizer, restore_schedules, settings_of
+from .state import restore_gradients, restore_message_hub
 
 if TYPE_CHECKING:
     from ..runner import DetectionRunner
+
+# Entries of mmengine's message hub that another run cannot bring.
+_OF_THE_RUN = ('cfg', 'experiment_name', 'mmengine_version', 'max_epochs', 'max_iters')
 
 
 def restore_training(
@@ -36,20 +43,66 @@ def restore_training(
         resume_param_scheduler: Whether to restore the learning rate schedule's state.
 
     Raises:
-        CheckpointError: The checkpoint has another number of learning rate schedules.
+        CheckpointError: The state of optimiser or schedules cannot be gone on with.
     """
-    _restore_position(runner, filename, checkpoint['meta'])
-    _restore_seed(runner, checkpoint['meta'])
-    _compare_classes(runner, filename, checkpoint['meta'])
-    restore_message_hub(runner.message_hub, checkpoint['message_hub'])
+    meta = checkpoint['meta']
+    _restore_position(runner, filename, meta)
+    _restore_seed(runner, meta)
+    _compare_classes(runner, filename, meta)
+    _restore_message_hub(runner, checkpoint['message_hub'])
     if resume_optimizer:
-        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        runner.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        _restore_optimizer(runner, filename, checkpoint, resume_param_scheduler)
         restore_gradients(unwrap(runner.model), checkpoint.get('gradients', {}))
-    if resume_param_scheduler and runner.param_schedulers is not None:
-        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-        restore_param_schedulers(runner.param_schedulers, checkpoint.get('param_schedulers', []))
     _restore_validations(runner, Path(filename).parent)
+    restore_hooks(runner, checkpoint.get('hooks', {}))
+
+
+def name_differences(runner: 'DetectionRunner', filename: str, meta: dict) -> None:
+    """Say what of the config and of its data files is other than when a checkpoint was written."""
+    lines = config_differences(meta.get('cfg'), runner.cfg)
+    if lines is None:
+        lines = [f'{filename} has no config that can be read: what differs from it is not named']
+    lines += changed_data_files(meta.get('data_files'), runner.data_files)
+    for line in lines:
+        runner.logger.warning(f'Resuming: {line}')
+
+
+def _restore_message_hub(runner: 'DetectionRunner', state: dict) -> None:
+    """Take up the log; what describes the run stays this run's."""
+    hub = runner.message_hub
+    own = {key: hub.get_info(key) for key in _OF_THE_RUN if key in hub.runtime_info}
+    restore_message_hub(hub, state)
+    hub.update_info_dict(own)
+
+
+def _restore_optimizer(
+    runner: 'DetectionRunner', filename: str, checkpoint: dict, resume_param_scheduler: bool
+) -> None:
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    if runner.param_schedulers is not None:
+        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    wrapper, wanted = runner.optim_wrapper, settings_of(runner.optim_wrapper)
+    saved = parse_config_text(checkpoint['meta'].get('cfg')) or {}
+    try:
+        saved_type = saved['optim_wrapper']['optimizer']['type']
+    except (KeyError, TypeError):
+        saved_type = None
+    changed = restore_optimizer(wrapper, checkpoint['optimizer'], saved_type, filename)
+    if not resume_param_scheduler:
+        return
+    meta, loop = checkpoint['meta'], runner.train_loop
+    length = len(runner.train_dataloader)
+    position = Position(
+        meta['epoch'],
+        meta['iter'],
+        getattr(loop, 'batches_done', 0),
+        length,
+        loop.max_epochs,
+        loop.max_iters,
+    )
+    states = checkpoint.get('param_schedulers') or []
+    if told := restore_schedules(runner, states, wanted, changed, position):
+        runner.logger.warning(f'Resuming: {told}')
 
 
 def _restore_position(runner: 'DetectionRunner', filename: str, meta: dict) -> None:
@@ -75,6 +128,7 @@ def _restore_seed(runner: 'DetectionRunner', meta: dict) -> None:
         runner.logger.warning(
             f'The checkpoint has seed {seed}, the config {runner.seed}; {seed} is used'
         )
+        runner.cfg.randomness.seed = seed
     runner.set_randomness(**{**runner.randomness, 'seed': seed})
     batch_sampler = runner.train_dataloader.batch_sampler
     if isinstance(batch_sampler, SkippingBatchSampler):
@@ -91,7 +145,7 @@ def _compare_classes(runner: 'DetectionRunner', filename: str, meta: dict) -> No
 def _restore_validations(runner: 'DetectionRunner', folder: Path) -> None:
     """Find out whether the validation after the checkpoint was completed, and what it gave."""
     history = ValidationHistory(runner.message_hub)
-    history.read(folder, runner.iter)
+    history.read(folder, runner.iter, runner.logger)
     if history.has(runner.iter):
         runner.message_hub.update_info_dict(history.entries[-1]['best'])
     # The file does not hold what such a schedule made of the metric.

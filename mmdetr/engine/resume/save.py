@@ -12,6 +12,7 @@ from torch import Tensor
 from mmdetr import __version__
 from mmdetr.utils.model import unwrap
 
+from .hook_states import hook_states
 from .state import plain_message_hub, to_plain_data
 
 if TYPE_CHECKING:
@@ -63,7 +64,13 @@ def training_checkpoint(
         if gradients:
             checkpoint['gradients'] = _to_cpu(gradients)
     if save_param_scheduler and runner.param_schedulers is not None:
-        checkpoint['param_schedulers'] = [s.state_dict() for s in runner.param_schedulers]
+        # OneCycle's holds a function.
+        checkpoint['param_schedulers'] = [
+            {key: value for key, value in schedule.state_dict().items() if not callable(value)}
+            for schedule in runner.param_schedulers
+        ]
+    if hooks := hook_states(runner):
+        checkpoint['hooks'] = hooks
     return checkpoint
 
 
@@ -84,6 +91,7 @@ def _checkpoint_meta(runner: 'DetectionRunner', meta: dict, by_epoch: bool) -> d
             mmengine_version=mmengine.__version__,
             mmdetr_version=__version__,
             dataset_meta=to_plain_data(dataset_meta),
+            data_files=runner.data_files,
         )
         | meta
     )

@@ -1,0 +1,65 @@
+"""What hooks remember of a run, in its checkpoints and back."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmengine.hooks import EarlyStoppingHook, EMAHook
+
+from mmdetr.checkpoint import CheckpointError
+
+from .history import ValidationHistory
+from .state import to_plain_data
+
+if TYPE_CHECKING:
+    from ..runner import DetectionRunner
+
+
+def hook_states(runner: 'DetectionRunner') -> dict[str, Any]:
+    """Collect the states of the hooks that have a ``state_dict``, by class name."""
+    return {
+        type(hook).__name__: to_plain_data(hook.state_dict())
+        for hook in runner.hooks
+        if hasattr(hook, 'state_dict') and hasattr(hook, 'load_state_dict')
+    }
+
+
+def restore_hooks(runner: 'DetectionRunner', states: Any) -> None:
+    """Give hooks what :func:`hook_states` saved, and early stopping the validations so far.
+
+    Early stopping knows only what it has seen, so it sees them again.
+    """
+    if not isinstance(states, Mapping):
+        raise CheckpointError('the checkpoint has hook states that are no dict')
+    loop: Any = runner.train_loop
+    for hook in runner.hooks:
+        if isinstance(hook, EarlyStoppingHook):
+            for entry in ValidationHistory(runner.message_hub).entries:
+                comes_again = entry['iter'] == runner.iter and loop.validation_missed
+                if hook.monitor in entry['metrics'] and not comes_again:
+                    hook.after_val_epoch(runner, entry['metrics'])
+        state = states.get(type(hook).__name__)
+        if state is not None and hasattr(hook, 'load_state_dict'):
+            hook.load_state_dict(state)
+        elif state is not None:
+            runner.logger.warning(f'Resuming: {type(hook).__name__} begins anew')
+
+
+def without_average(runner: 'DetectionRunner', checkpoint: dict) -> dict:
+    """Take the trained weights where the checkpoint's are an average that nobody goes on with.
+
+    mmengine's EMAHook saves the average as ``state_dict`` and the trained weights beside it.
+
+    Returns:
+        The checkpoint, with the weights that the optimiser's state belongs to.
+    """
+    average = checkpoint.get('ema_state_dict')
+    if not isinstance(average, Mapping) or any(isinstance(h, EMAHook) for h in runner.hooks):
+        return checkpoint
+    prefix = 'module.'
+    trained = {k[len(prefix) :]: v for k, v in average.items() if k.startswith(prefix)}
+    runner.logger.warning(
+        'Resuming: the checkpoint has averaged weights, the config no EMAHook: the run goes on '
+        'with the trained weights, without an average'
+    )
+    rest = {key: value for key, value in checkpoint.items() if key != 'ema_state_dict'}
+    return {**rest, 'state_dict': {**checkpoint['state_dict'], **trained}}
