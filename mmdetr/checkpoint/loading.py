@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -62,8 +62,13 @@ def load_into(
     strict: bool = False,
     classes: Sequence[str] | None = None,
     logger: MMLogger | str | None = 'current',
+    check: Callable[[CheckpointFile, LoadReport], None] | None = None,
 ) -> dict[str, Any]:
-    """``load_checkpoint`` for a file that has been read."""
+    """``load_checkpoint`` for a file that has been read.
+
+    ``check`` may refuse the file by an error before a weight is changed, or add to the report; for
+    a model that is not trained any more it is ``check_for_use`` with its config.
+    """
     module = unwrap(model)
     if classes is None:
         classes = (getattr(module, 'dataset_meta', None) or {}).get('classes')
@@ -71,6 +76,8 @@ def load_into(
     fitted, report = _fit_to_model(file, module, rows, classes)
     if not any(name in file.state_dict for name in fitted):
         raise CheckpointError(f'no weight of the model fits any in the file\n{report.text()}')
+    if check is not None:
+        check(file, report)
     if strict and not report.exact:
         raise CheckpointError(f'strict loading: the file differs from the model\n{report.text()}')
     module.load_state_dict(fitted, strict=False)
@@ -147,6 +154,10 @@ def _fit_rows(name: str, found: Tensor, own: Tensor, report: LoadReport) -> Tens
     report.mapped[name] = f'first {count} rows; the file has {len(found)}, the model {len(own)}'
     if count < len(own):
         report.new_rows[f'rows of {name}'] = [str(i) for i in range(count, len(own))]
+    elif count < len(found):
+        report.cut_rows.append(
+            f'{name}: only {count} of the {len(found)} rows in the file are used'
+        )
     return torch.cat((found[:count].to(own), own[count:]))
 
 

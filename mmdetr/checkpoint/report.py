@@ -20,6 +20,7 @@ class LoadReport:
         mapped: The model's name -> how it was filled from some of the file's rows.
         new_rows: What the mapped weights have kept of their initial values: ``'classes'`` and
             ``'rows of NAME'`` -> names or numbers.
+        cut_rows: Sentences on tables of which the model takes the first rows only.
         initialised: The model's names that kept their initial values -> why.
         unused: The file's names that the model has no place for.
         notes: What had to be assumed.
@@ -32,6 +33,7 @@ class LoadReport:
     loaded: list[str] = field(default_factory=list)
     mapped: dict[str, str] = field(default_factory=dict)
     new_rows: dict[str, list[str]] = field(default_factory=dict)
+    cut_rows: list[str] = field(default_factory=list)
     initialised: dict[str, str] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -16,7 +16,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmdetr.checkpoint import CheckpointFile, load_into, save_file
+from mmdetr.checkpoint import CheckpointFile, LoadReport, check_for_use, load_into, save_file
 from mmdetr.config.check import check_config_types
 from mmdetr.registry import RUNNERS
 from mmdetr.utils.model import unwrap
@@ -26,7 +26,6 @@ from .hooks import ALWAYS_REGISTERED
 from .loops import ResumableEpochLoop, ResumableIterLoop
 from .resume.find import (
     StartCheckpoint,
-    check_complete,
     drop_needless_pretraining,
     find_start,
     read_training,
@@ -226,9 +225,13 @@ class DetectionRunner(Runner):
         if start.resumes:
             self.resume(start)
             return
-        checkpoint = self.load_checkpoint(start)
-        if self._stage != 'train':
-            check_complete(unwrap(self.model), checkpoint['state_dict'], start.filename)
+        self.load_checkpoint(start)
+
+    def _check_for_use(self, file: CheckpointFile, report: LoadReport) -> None:
+        """Refuse a file that leaves a part of a model random which is tested, not trained."""
+        if self._stage in ('val', 'test'):
+            allow = self.cfg.get('allow_mismatch', False)
+            check_for_use(file, report, self.cfg, f'{self._stage}_dataloader', allow)
 
     def load_checkpoint(
         self,
@@ -254,7 +257,9 @@ class DetectionRunner(Runner):
         else:
             start = read_weights(filename, unwrap(self.model), map_location)
         if isinstance(start.content, CheckpointFile):
-            checkpoint = load_into(self.model, start.content, strict, self._classes)
+            checkpoint = load_into(
+                self.model, start.content, strict, self._classes, check=self._check_for_use
+            )
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         else:
             checkpoint = start.content

@@ -9,7 +9,9 @@ from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.runner import load_state_dict
 from torch import nn
 
+from mmdetr.checkpoint import CheckpointError
 from mmdetr.utils.model import unwrap
+from mmdetr.utils.text import shorten
 
 from ..data_sampling import SkippingBatchSampler
 from .history import ValidationHistory
@@ -85,7 +87,11 @@ def _compare_classes(runner: 'DetectionRunner', filename: str, meta: dict) -> No
     metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
     classes, saved = metainfo.get('classes'), (meta.get('dataset_meta') or {}).get('classes')
     if classes is not None and saved is not None and list(classes) != list(saved):
-        runner.logger.warning(f'{filename} was trained on classes {saved}, not {classes}')
+        raise CheckpointError(
+            f'{filename} cannot be resumed: it was trained on the classes {shorten(saved)}, the '
+            f'data have {shorten(classes)}. Resuming needs the same in the same order; load_from '
+            'starts a new training and takes the class rows by name'
+        )
 
 
 def _restore_validations(runner: 'DetectionRunner', folder: Path) -> None:
