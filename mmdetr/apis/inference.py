@@ -68,7 +68,9 @@ def init_detector(
         warnings.warn('init_detector without checkpoint: all weights are random', stacklevel=2)
     else:
         check = partial(check_for_use, config=config, allow_mismatch=allow_mismatch)
-        loaded = load_into(model, read_checkpoint(checkpoint, 'cpu', model), check=check)
+        file = read_checkpoint(checkpoint, 'cpu', model)
+        file = file.with_classes(config.get('checkpoint_classes'))
+        loaded = load_into(model, file, check=check)
         model.dataset_meta = loaded.get('meta', {}).get('dataset_meta') or model.dataset_meta
     model.cfg = config
     if device is None:

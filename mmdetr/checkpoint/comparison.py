@@ -55,9 +55,9 @@ def config_differences(
         models = _model(theirs), _model(ours)
         if None not in models:
             found += _compare('model', *models)
-        pipelines = _pipeline(theirs, loader), _pipeline(ours, loader)
-        if pipelines[0] is not None and pipelines[1] is not None:
-            found += _compare_steps(f'{loader}.dataset.pipeline', *pipelines)
+        their_steps, our_steps = _pipeline(theirs, loader), _pipeline(ours, loader)
+        if their_steps is not None and our_steps is not None:
+            found += _compare_steps(f'{loader}.dataset.pipeline', their_steps, our_steps)
     return found
 
 

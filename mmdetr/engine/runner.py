@@ -257,8 +257,9 @@ class DetectionRunner(Runner):
         else:
             start = read_weights(filename, unwrap(self.model), map_location)
         if isinstance(start.content, CheckpointFile):
+            file = start.content.with_classes(self.cfg.get('checkpoint_classes'))
             checkpoint = load_into(
-                self.model, start.content, strict, self._classes, check=self._check_for_use
+                self.model, file, strict, self._classes, check=self._check_for_use
             )
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         else:
