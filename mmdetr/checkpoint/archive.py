@@ -18,7 +18,7 @@ _FLAGS = 0x0808  # sizes behind the data, names in UTF-8
 
 
 class ArchiveError(ValueError):
-    """What is wrong with a zip file."""
+    """What is wrong with a zip file, as the rest of a sentence that begins with its name."""
 
 
 class _Entry(NamedTuple):
@@ -43,7 +43,7 @@ def check_archive(path: str, verify: bool) -> None:
         try:
             _check(data, verify)
         except (struct.error, UnicodeDecodeError) as error:
-            raise ArchiveError('its directory is damaged') from error
+            raise ArchiveError('is damaged: its directory is damaged') from error
 
 
 def _check(data: mmap.mmap, verify: bool) -> None:
@@ -52,43 +52,43 @@ def _check(data: mmap.mmap, verify: bool) -> None:
     folders = {entry.name.partition(b'/')[0] for entry in entries}
     pickles = [entry for entry in entries if entry.name.endswith(b'/data.pkl')]
     if len(folders) != 1 or len(pickles) != 1:
-        raise ArchiveError('it is no zip file of torch.save')
+        raise ArchiveError('is truncated or no checkpoint: it is no zip file of torch.save')
     if pickles[0].size > _LONGEST_PICKLE:
-        raise ArchiveError(f'its data.pkl is of {pickles[0].size} bytes')
+        raise ArchiveError(f'is damaged: its data.pkl is of {pickles[0].size} bytes')
     free = 0
     for entry in sorted(entries, key=lambda entry: entry.header):
         text = ascii(entry.name.decode())
         if entry.header < free:
-            raise ArchiveError(f'its part {text} overlaps another')
+            raise ArchiveError(f'is damaged: its part {text} overlaps another')
         begin = _data_offset(data, entry)
         free = begin + entry.size
         if free > start:
-            raise ArchiveError(f'its part {text} is longer than the file')
+            raise ArchiveError(f'is damaged: its part {text} is longer than the file')
         if verify or b'/data/' not in entry.name:
             with memoryview(data) as view, view[begin:free] as content:
                 if zlib.crc32(content) != entry.crc:
-                    raise ArchiveError(f'the checksum of its part {text} is wrong')
+                    raise ArchiveError(f'is damaged: the checksum of its part {text} is wrong')
 
 
 def _find_directory(data: mmap.mmap) -> tuple[int, int, int]:
     """Begin, end and number of entries of the central directory; both of its records agree."""
     last = len(data) - 22
     if last < 0 or data[last : last + 4] != b'PK\x05\x06':
-        raise ArchiveError('its end is missing')
+        raise ArchiveError('is truncated or no checkpoint: its end is missing')
     disks, on_disk, count, size, start, comment = struct.unpack('<I2HIIH', data[last + 4 :])
     end = last
     if last >= 76 and data[last - 20 : last - 16] == b'PK\x06\x07':
         end = struct.unpack('<Q', data[last - 12 : last - 4])[0]
         if end != last - 76 or data[end : end + 4] != b'PK\x06\x06':
-            raise ArchiveError('its directory is damaged')
+            raise ArchiveError('is damaged: its directory is damaged')
         wide = struct.unpack('<4Q', data[end + 24 : end + 56])
         short = (on_disk, count, size, start)
         full = (0xFFFF, 0xFFFF, _SATURATED, _SATURATED)
         if any(b not in (a, most) for a, b, most in zip(wide, short, full, strict=True)):
-            raise ArchiveError('its directory is damaged')
+            raise ArchiveError('is damaged: its directory is damaged')
         on_disk, count, size, start = wide
     if disks or comment or on_disk != count or start + size != end or count > _MOST_ENTRIES:
-        raise ArchiveError('its directory is damaged')
+        raise ArchiveError('is damaged: its directory is damaged')
     return start, end, count
 
 
@@ -107,13 +107,15 @@ def _read_directory(data: mmap.mmap, start: int, end: int, count: int) -> list[_
         place += extra_length + comment_length
         text = name.decode()
         if signature != b'PK\x01\x02' or place > end or disk or name in entries:
-            raise ArchiveError('its directory is damaged')
+            raise ArchiveError('is damaged: its directory is damaged')
         regular = name[-1:] != b'/' and not attributes & _FOLDER and b'\0' not in name
         if not regular or flags & ~_FLAGS or method or packed != size:
-            raise ArchiveError(f'its part {text!a} is a folder, compressed or encrypted')
+            raise ArchiveError(
+                f'is damaged: its part {text!a} is a folder, compressed or encrypted'
+            )
         entries[name] = _Entry(name, flags, crc, size, header)
     if place != end:
-        raise ArchiveError('its directory is damaged')
+        raise ArchiveError('is damaged: its directory is damaged')
     return list(entries.values())
 
 
@@ -147,5 +149,5 @@ def _data_offset(data: mmap.mmap, entry: _Entry) -> int:
         or data[begin : begin + name_length] != entry.name
         or (not later and any(a != b and not (flags & 8 and not a) for a, b in stated))
     ):
-        raise ArchiveError(f'the header of its part {entry.name.decode()!a} is damaged')
+        raise ArchiveError(f'is damaged: the header of its part {entry.name.decode()!a} is damaged')
     return begin + name_length + extra_length

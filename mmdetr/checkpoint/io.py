@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from threading import RLock
@@ -113,7 +114,7 @@ def _load_pickle(path: str, map_location: MapLocation, verify: bool) -> Any:
         with _without_torch_settings(), torch.serialization.safe_globals(SAFE_TYPES):
             return torch.load(path, map_location=map_location, weights_only=True)
     except ArchiveError as error:
-        raise CheckpointError(f'{path} is damaged, truncated or no checkpoint: {error}') from error
+        raise CheckpointError(f'{path} {error}') from error
     except Exception as error:
         refused = _REFUSED.search(str(error)) if isinstance(error, UnpicklingError) else None
         if refused:
@@ -161,12 +162,19 @@ def _local_copy(address: str) -> str:
     if not separator:
         return os.path.expanduser(address)
     if scheme == 'torchvision':
-        return fetch(torchvision_url(name), _read)
+        return fetch(torchvision_url(name), partial(_check_download, address))
     if scheme in ('http', 'https'):
-        return fetch(address, _read)
+        return fetch(address, partial(_check_download, address))
     raise ValueError(
         f'{address}: unknown scheme {scheme}://; give a local file, http(s):// or torchvision://'
     )
+
+
+def _check_download(address: str, path: str) -> None:
+    try:
+        _read(path)
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(path, address)) from error
 
 
 def _os_error_behind(error: BaseException | None) -> OSError | None:
