@@ -130,6 +130,11 @@ def _comparable(name: str) -> str:
     return re.sub(r'[\s_-]+', ' ', name).strip().casefold()
 
 
+def same_classes(names: Names, others: Names) -> bool:
+    """Whether two lists name the same classes in the same order."""
+    return len(names) == len(others) and not _contradict(names, others)
+
+
 def _contradict(source: Names | None, target: Names | None) -> bool:
     if source is None or target is None:
         return False

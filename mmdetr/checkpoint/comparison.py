@@ -12,6 +12,7 @@ from mmdetr.registry import MODELS, TASK_UTILS, TRANSFORMS
 _HARMLESS = {
     '_scope_',
     'backend_args',
+    'checkpoint',
     'criterion',
     'fast_forms',
     'frozen_stages',
@@ -23,6 +24,7 @@ _HARMLESS = {
     'num_classes',
     'num_cols',
     'num_rows',
+    'pretrained',
     'train_cfg',
     'with_cp',
 }

@@ -1,10 +1,11 @@
 """Whether a checkpoint may be tested or used: nothing random, nothing of another model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmdetr.utils.text import shorten
 
+from .class_rows import clean_names, same_classes
 from .comparison import config_differences
 from .config_text import parse_config
 from .file import CheckpointFile
@@ -51,6 +52,20 @@ def check_for_use(
         f'{shorten(found, _SHOWN, separator="; ")}. Mend the config or take another file; '
         'allow_mismatch=True (--allow-mismatch) goes on nevertheless'
     )
+
+
+def check_class_order(file: CheckpointFile, classes: Sequence[str] | None) -> None:
+    """Refuse weights whose class rows were loaded before the names of the data were known.
+
+    Raises:
+        CheckpointError: Rows and names do not belong together.
+    """
+    names, wanted = file.classes, clean_names(classes)
+    if names is not None and wanted is not None and not same_classes(names, wanted):
+        raise CheckpointError(
+            f'{file.filename} has the classes {shorten(map(str, names), _SHOWN)}, the data '
+            f'{shorten(map(str, wanted), _SHOWN)}: set load_from, which takes rows by name'
+        )
 
 
 def _random_parts(file: CheckpointFile, report: LoadReport) -> list[str]:

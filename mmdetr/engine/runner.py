@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,18 @@ from mmengine.device import get_device
 from mmengine.dist import is_distributed, is_main_process
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmdetr.checkpoint import CheckpointFile, LoadReport, check_for_use, load_into, save_file
+from mmdetr.checkpoint import (
+    CheckpointFile,
+    LoadReport,
+    check_class_order,
+    check_for_use,
+    load_into,
+    save_file,
+)
 from mmdetr.config.check import check_config_types
 from mmdetr.registry import RUNNERS
 from mmdetr.utils.model import unwrap
@@ -84,6 +93,7 @@ class DetectionRunner(Runner):
         self.config_text = ConfigText()
         self._start_from = (resume, load_from)
         self._stage: str | None = None
+        self._unchecked: tuple[CheckpointFile, LoadReport] | None = None
         super().__init__(*args, randomness=self.randomness, **kwargs)
 
     @classmethod
@@ -215,11 +225,13 @@ class DetectionRunner(Runner):
         if self._start is not None:
             for name in drop_needless_pretraining(unwrap(self.model), self._start.state_dict):
                 self.logger.info(f'{name}: its weights come from {self._start.filename}')
-        super()._init_model_weights()
+        with DefaultScope.overwrite_default_scope('mmdetr'):  # mmengine's own runs what files hold
+            super()._init_model_weights()
 
     def load_or_resume(self) -> None:
         """Load the checkpoint that ``resume`` and ``load_from`` ask for, once."""
         if self.has_loaded or self._start is None:
+            self._check_what_is_there()
             return
         start, self._start = self._start, None  # to keep its tensors no longer than needed
         if start.resumes:
@@ -229,9 +241,26 @@ class DetectionRunner(Runner):
 
     def _check_for_use(self, file: CheckpointFile, report: LoadReport) -> None:
         """Refuse a file that leaves a part of a model random which is tested, not trained."""
-        if self._stage in ('val', 'test'):
+        if self._stage is None:  # nobody knows yet what the weights are for
+            meta = dict(meta=file.meta)
+            self._unchecked = (replace(file, state_dict={}, content=meta), report)
+        elif self._stage != 'train':
             allow = self.cfg.get('allow_mismatch', False)
             check_for_use(file, report, self.cfg, f'{self._stage}_dataloader', allow)
+
+    def _check_what_is_there(self) -> None:
+        """Look at weights that no ``load_from`` brought, before they are tested."""
+        unchecked, self._unchecked = self._unchecked, None
+        if self._stage == 'train':
+            return
+        if unchecked is not None:
+            check_class_order(unchecked[0], self._classes)
+            self._check_for_use(*unchecked)
+        elif not self.has_loaded and not self.iter:
+            self.logger.warning(
+                'No checkpoint was loaded and nothing trained: the weights of the model are random '
+                'unless they were set by hand'
+            )
 
     def load_checkpoint(
         self,

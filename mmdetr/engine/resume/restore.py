@@ -10,6 +10,7 @@ from mmengine.runner import load_state_dict
 from torch import nn
 
 from mmdetr.checkpoint import CheckpointError
+from mmdetr.checkpoint.class_rows import clean_names, same_classes
 from mmdetr.utils.model import unwrap
 from mmdetr.utils.text import shorten
 
@@ -86,7 +87,8 @@ def _restore_seed(runner: 'DetectionRunner', meta: dict) -> None:
 def _compare_classes(runner: 'DetectionRunner', filename: str, meta: dict) -> None:
     metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
     classes, saved = metainfo.get('classes'), (meta.get('dataset_meta') or {}).get('classes')
-    if classes is not None and saved is not None and list(classes) != list(saved):
+    names, others = clean_names(classes), clean_names(saved)
+    if names and others and not same_classes(names, others):
         raise CheckpointError(
             f'{filename} cannot be resumed: it was trained on the classes {shorten(saved)}, the '
             f'data have {shorten(classes)}. Resuming needs the same in the same order; load_from '
