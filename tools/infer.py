@@ -46,6 +46,11 @@ Exit code 1: an image could not be read; the others are done all the same.
     parser.add_argument(
         '--device', help='as cpu, cuda or cuda:1 (default: the GPU if there is one)'
     )
+    parser.add_argument(
+        '--allow-mismatch',
+        action='store_true',
+        help='go on where checkpoint and config do not belong together',
+    )
     args = parser.parse_args()
     check_input_file('config', args.config)
     check_input_file('checkpoint', args.checkpoint)
@@ -113,7 +118,9 @@ def main(args: argparse.Namespace) -> int:
     pictures = name_pictures(files, out_dir)
     cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
     with errors_in_one_line(CheckpointError):
-        model: Any = init_detector(cfg, args.checkpoint, args.device)
+        model: Any = init_detector(
+            cfg, args.checkpoint, args.device, allow_mismatch=args.allow_mismatch
+        )
     classes = list(model.dataset_meta.get('classes', ()))
     load = LoadImageFromFile()
     visualizer = DetVisualizer()

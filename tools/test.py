@@ -26,6 +26,11 @@ examples:
     )
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw predictions into this folder')
+    parser.add_argument(
+        '--allow-mismatch',
+        action='store_true',
+        help='go on where checkpoint and config do not belong together',
+    )
     add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
@@ -60,6 +65,8 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.allow_mismatch:
+        cfg.allow_mismatch = True
     if args.show_dir is not None:
         hooks = cfg.get('default_hooks') or {}
         drawing = dict(hooks.get('visualization') or {}, test_out_dir=args.show_dir)

@@ -2,7 +2,9 @@
 
 import copy
 import os
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -12,7 +14,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 
-from mmdetr.checkpoint import CheckpointError, load_checkpoint
+from mmdetr.checkpoint import check_for_use, load_into, read_checkpoint
 from mmdetr.config.check import INFERENCE_KEYS, check_config_types
 from mmdetr.config.options import apply_cfg_options
 from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
@@ -29,17 +31,20 @@ def init_detector(
     device: str | torch.device | None = None,
     cfg_options: dict[str, Any] | None = None,
     optimize: bool | dict[str, Any] = False,
+    allow_mismatch: bool = False,
 ) -> BaseModel:
     """Builds a detector for inference.
 
     Args:
         config: Config file or object.
         checkpoint: File of any format that ``mmdetr.checkpoint`` reads. None leaves the weights
-            random; pretrained weights named by ``init_cfg`` are never fetched here.
+            random, with a warning; weights named by ``init_cfg`` are never fetched here.
         device: Where the model runs; the GPU if there is one by default.
         cfg_options: Overrides of the config, as ``{'model.bbox_head.num_queries': 50}``.
         optimize: Make the model ready to serve, see :func:`optimize_for_inference`; a dict holds
             its arguments, as ``dict(dtype='bfloat16', compile=True)``.
+        allow_mismatch: Go on where the checkpoint leaves a part of the model random or was trained
+            with a config that makes another model; the log has what differs.
 
     Returns:
         The model in eval mode, with ``cfg`` and ``dataset_meta`` set; its ``classes`` come from
@@ -49,7 +54,8 @@ def init_detector(
         FileNotFoundError: Config or checkpoint does not exist.
         KeyError: A key of ``cfg_options`` is misspelt.
         TypeError: A value of the model or the test data has the wrong type.
-        CheckpointError: The checkpoint cannot be used, or leaves a part of the model random.
+        CheckpointError: The checkpoint cannot be used, leaves a part of the model random or is of
+            another model; the message names classes, weights and keys of the config.
     """
     config = config.copy() if isinstance(config, Config) else Config.fromfile(config)
     apply_cfg_options(config, cfg_options)
@@ -58,14 +64,13 @@ def init_detector(
         model = MODELS.build(_without_pretrained(config.model))
     # The class head is loaded by name where the config names classes.
     model.dataset_meta = _config_meta(config)
-    if checkpoint is not None:
-        loaded = load_checkpoint(model, checkpoint, map_location='cpu')
-        missing = model.state_dict().keys() - loaded['state_dict'].keys()
-        if missing:
-            raise CheckpointError(
-                f'{checkpoint} lacks {len(missing)} weights of the model, as {min(missing)}: '
-                'config and checkpoint do not belong together'
-            )
+    if checkpoint is None:
+        warnings.warn('init_detector without checkpoint: all weights are random', stacklevel=2)
+    else:
+        check = partial(check_for_use, config=config, allow_mismatch=allow_mismatch)
+        file = read_checkpoint(checkpoint, 'cpu', model)
+        file = file.with_classes(config.get('checkpoint_classes'))
+        loaded = load_into(model, file, check=check)
         model.dataset_meta = loaded.get('meta', {}).get('dataset_meta') or model.dataset_meta
     model.cfg = config
     if device is None:

@@ -21,11 +21,13 @@ class ClassMatch(NamedTuple):
         rows: Pairs (row of the model, row of the file).
         new: Names (or numbers) of the model's classes that the file has no row for.
         text: How they were matched, for people.
+        guessed: Whether the file's names are a guess by the number of its rows.
     """
 
     rows: list[tuple[int, int]]
     new: list[str]
     text: str
+    guessed: bool = False
 
 
 def clean_names(names: Sequence[str | None] | None) -> Names | None:
@@ -78,8 +80,10 @@ def match_classes(
         num_target: Classes of the model's head.
     """
     remarks = []
+    guessed = False
     if source is None or len(source) != num_source:
         source = coco_names(num_source)
+        guessed = source is not None
         remarks.append(f'the file does not name its {num_source} classes{_guess(source)}')
     if target is not None and len(target) != num_target:
         target = None
@@ -93,7 +97,7 @@ def match_classes(
         return ClassMatch([], new, _with_remarks('no names to match by', remarks))
     if source[:num_target] == target:  # panoptic category ids go on where the things' end
         return _all_rows(num_target, f'the first {num_target} rows as they are', remarks)
-    return _by_name(source, target, remarks)
+    return _by_name(source, target, remarks)._replace(guessed=guessed)
 
 
 def _all_rows(count: int, how: str, remarks: list[str]) -> ClassMatch:
@@ -124,6 +128,11 @@ def _with_remarks(how: str, remarks: list[str]) -> str:
 def _comparable(name: str) -> str:
     """A name without letter case, underscores, hyphens and repeated blanks."""
     return re.sub(r'[\s_-]+', ' ', name).strip().casefold()
+
+
+def same_classes(names: Names, others: Names) -> bool:
+    """Whether two lists name the same classes in the same order."""
+    return len(names) == len(others) and not _contradict(names, others)
 
 
 def _contradict(source: Names | None, target: Names | None) -> bool:

@@ -1,11 +1,11 @@
 """A checkpoint file of any known layout, read and brought to our names."""
 
 import argparse
-import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from mmdetr.utils.text import shorten
 
 from .class_rows import Names, clean_names
-from .io import CheckpointError, MapLocation, load_file
+from .hub_folder import load_any, read_json
+from .io import CheckpointError, MapLocation
 from .layouts import OTHER, OWN_FORMAT, Layout, StateDict, Variant, find_layout, layouts, own_layout
 
 _OWN_SCOPE = re.compile(r'\bdefault_scope\W+mmdetr\b')
+_PREFIXES_OF_TORCH = re.compile(r'^(module\.|_orig_mod\.)+')
+_AVERAGES = ('model_ema', 'ema_model', 'ema', 'ema_state_dict')
 
 
 @dataclass
@@ -31,6 +34,7 @@ class CheckpointFile:
         unknown: The file's names of weights that a model of ours has no place for.
         content: The whole file; the flat state dict for a file that is nothing else.
         config: The training arguments in it (facebook) or ``config.json`` beside it (Hugging Face).
+        stated_classes: Names of its first class rows by someone who knows better than the file.
     """
 
     filename: str
@@ -39,6 +43,7 @@ class CheckpointFile:
     unknown: list[str]
     content: Mapping[str, Any]
     config: dict[str, Any] = field(default_factory=dict)
+    stated_classes: Names | None = None
 
     @property
     def format(self) -> str:
@@ -60,15 +65,28 @@ class CheckpointFile:
     @property
     def classes(self) -> Names | None:
         """Class names by row as far as the file declares them; None where a row has no class."""
+        if self.stated_classes is not None:
+            return self.stated_classes
         if 'id2label' in self.config:
-            labels = {int(i): name for i, name in self.config['id2label'].items()}
-            return clean_names([labels.get(i) for i in range(max(labels, default=-1) + 1)])
+            return _names_by_number(self.config['id2label'], self.filename)
         for meta in (self.meta.get('dataset_meta'), self.meta):
             if isinstance(meta, Mapping):
                 names = meta.get('classes', meta.get('CLASSES'))
                 if names is not None:
                     return clean_names([names] if isinstance(names, str) else names)
         return None
+
+    def with_classes(self, names: Sequence[str] | None) -> 'CheckpointFile':
+        """The file with other names for its class rows, ``'N/A'`` for a row without a class.
+
+        Rows after the last name have no class; None changes nothing.
+        """
+        return self if names is None else replace(self, stated_classes=clean_names(names))
+
+    @property
+    def averages(self) -> list[str]:
+        """Entries with averaged weights, which are taken only where there are no others."""
+        return [name for name in _AVERAGES if isinstance(self.content.get(name), Mapping)]
 
     def has_no_object_row(self, rows: int) -> bool | None:
         """Whether the last row of a class head is no-object.
@@ -97,8 +115,8 @@ def read_checkpoint(
     recognised by the names of their weights.
 
     Args:
-        filename: As in :func:`load_file`. Beside a local Hugging Face file, ``config.json`` is read
-            for class names.
+        filename: As in :func:`load_file`. Also a folder of a hub or an index of shards. Beside a
+            local Hugging Face file, ``config.json`` is read for class names.
         map_location: As in :func:`torch.load`.
         model: The model that the file is for. Bare weights under its names are ours.
 
@@ -107,40 +125,70 @@ def read_checkpoint(
         CheckpointError: The file cannot be read safely or is of no known layout.
     """
     filename = os.fspath(filename)
-    content = load_file(filename, map_location)
+    path, content = load_any(filename, map_location)
     weights = weights_in(content, filename)
     layout = _recognise(content.get('meta'), weights, model)
+    if layout is None and (unwrapped := _without_wrapper(weights, model)):
+        weights = unwrapped
+        layout = _recognise(content.get('meta'), weights, model)
     if layout is None:
         raise CheckpointError(f'{filename}: {_unknown_layout(weights)}')
     try:
         state_dict, unknown = layout.to_ours(weights)
     except ValueError as error:
         raise CheckpointError(f'{filename}: {error}') from error
-    config = _config_beside(filename, layout.model_type) if layout.model_type else {}
+    config = _config_beside(path, layout.model_types) if layout.model_types else {}
     if isinstance(content.get('args'), argparse.Namespace):
         config = vars(content['args'])
     return CheckpointFile(filename, layout, state_dict, unknown, content, config)
 
 
 def weights_in(content: Any, filename: str) -> StateDict:
-    """The state dict of a file: under ``state_dict``, under ``model``, or the whole file.
+    """The state dict of a file: in one of the usual places, or the whole file.
+
+    Prefixes that wrappers of torch put before all names are taken off.
 
     Raises:
         CheckpointError: There are no weights in it.
     """
     if isinstance(content, Mapping):
-        for candidate in (content.get('state_dict'), content.get('model'), content):
-            if isinstance(candidate, Mapping):
-                weights = {
-                    str(name).removeprefix('module.'): value
-                    for name, value in candidate.items()
-                    if isinstance(value, Tensor)
-                }
-                if weights:
-                    return weights
+        for candidate in (*_candidates(content), content):
+            weights = {
+                _PREFIXES_OF_TORCH.sub('', name): value
+                for name, value in candidate.items()
+                if isinstance(value, Tensor) and isinstance(name, str)
+            }
+            if weights:
+                return weights
     raise CheckpointError(
         f'{filename}: no weights in it: neither under state_dict nor under model nor at the top'
     )
+
+
+def _candidates(content: Mapping) -> Iterator[Mapping]:
+    """Where weights may be; averages come last, for files that have nothing else."""
+    for name in ('state_dict', 'model', *_AVERAGES):
+        value = content.get(name)
+        for inner in (value, value.get('module') if isinstance(value, Mapping) else None):
+            if isinstance(inner, Mapping):
+                yield inner
+
+
+def _without_wrapper(weights: StateDict, model: nn.Module | None) -> StateDict:
+    """Take off the name of an attribute that a training framework held the model in.
+
+    Lightning writes ``model.`` or ``net.`` before the names of the model, and beside them those of
+    a criterion, perhaps.
+    """
+    for _ in range(2):
+        heads = Counter(name.partition('.')[0] for name in weights)
+        head, count = max(heads.items(), key=lambda item: item[1])
+        if count < 0.9 * len(weights):
+            break
+        weights = {name.removeprefix(f'{head}.'): value for name, value in weights.items()}
+        if _recognise(None, weights, model) is not None:
+            return weights
+    return {}
 
 
 def _recognise(meta: Any, weights: StateDict, model: nn.Module | None) -> Layout | None:
@@ -172,12 +220,26 @@ def _unknown_layout(weights: StateDict) -> str:
     )
 
 
-def _config_beside(filename: str, model_type: str) -> dict[str, Any]:
+def _config_beside(filename: str, model_types: tuple[str, ...]) -> dict[str, Any]:
     path = Path(filename).with_name('config.json')
     if not path.is_file():
         return {}
-    try:
-        config = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise CheckpointError(f'{path}: not valid JSON: {error}') from error
-    return config if config.get('model_type') == model_type else {}
+    config = read_json(path)
+    return config if config.get('model_type') in model_types else {}
+
+
+def _names_by_number(labels: Any, filename: str) -> Names | None:
+    """Class names of ``id2label``.
+
+    Raises:
+        CheckpointError: A key is no number of a class.
+    """
+    numbered: dict[int, str] = {}
+    for key, name in labels.items() if isinstance(labels, Mapping) else ():
+        if not str(key).isdecimal() or len(str(key)) > 6 or not isinstance(name, str):
+            raise CheckpointError(
+                f'config.json beside {filename}: id2label has {str(key)[:20]!r}, which numbers no '
+                'class'
+            )
+        numbered[int(key)] = name
+    return clean_names([numbered.get(i) for i in range(max(numbered, default=-1) + 1)])

@@ -1,19 +1,19 @@
 """Reading and writing checkpoint files: reading runs no code, writing never leaves half a file."""
 
-import difflib
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
+from threading import RLock
 from typing import Any, BinaryIO
-from urllib.parse import urlparse
 
 import torch
-from filelock import FileLock
 
+from .archive import MAGIC, ArchiveError, check_archive
+from .download import fetch, torchvision_url
 from .safe_types import SAFE_TYPES
 
 MapLocation = str | torch.device | Callable | dict | None
@@ -23,7 +23,8 @@ _TEMPORARY_NAME = re.compile(r'\..+\.\d+\.tmp')
 _REFUSED = re.compile(
     r'GLOBAL \S+|unrecognized function .+|Can only (create|build) .+|numpy (data|array) .+'
 )
-_HASH_IN_NAME = re.compile(r'-([0-9a-f]{8,})\.')
+_TORCH_SETTINGS = ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
+_environment_lock = RLock()
 
 
 class CheckpointError(RuntimeError):
@@ -31,7 +32,7 @@ class CheckpointError(RuntimeError):
 
 
 def load_file(
-    path: str | os.PathLike, map_location: MapLocation = 'cpu', verify: bool = False
+    path: str | os.PathLike, map_location: MapLocation = 'cpu', verify: bool = True
 ) -> Any:
     """Read a checkpoint without running any code that the file may contain.
 
@@ -40,20 +41,14 @@ def load_file(
             in torch's hub folder. ``.safetensors`` is read as such, anything else as torch.save
             wrote it.
         map_location: As in :func:`torch.load`.
-        verify: Compare the checksums inside a torch zip file, so that a changed bit is noticed.
+        verify: Compare the checksums inside a torch zip file, so that a changed bit is noticed;
+            half a second for a gigabyte.
 
     Raises:
         FileNotFoundError: No such file.
         CheckpointError: The file is truncated, no checkpoint, or holds more than plain data.
     """
-    path = _local_copy(os.fspath(path))
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'checkpoint file not found: {path}')
-    if path.endswith('.safetensors'):
-        return _load_safetensors(path, map_location)
-    if verify:
-        _verify_checksums(path)
-    return _load_pickle(path, map_location)
+    return _read(_local_copy(os.fspath(path)), map_location, verify)
 
 
 def save_file(obj: Any, path: str | os.PathLike) -> None:
@@ -100,10 +95,26 @@ def remove_temporary_files(folder: str | os.PathLike) -> list[Path]:
     return stray
 
 
-def _load_pickle(path: str, map_location: MapLocation) -> Any:
+def _read(path: str, map_location: MapLocation = 'cpu', verify: bool = True) -> Any:
+    if not os.path.exists(path):
+        raise FileNotFoundError(f'checkpoint file not found: {path}')
+    if not os.path.isfile(path):
+        raise CheckpointError(f'{path} is a folder, pipe or device: give a file')
+    if path.endswith('.safetensors'):
+        return _load_safetensors(path, map_location)
+    return _load_pickle(path, map_location, verify)
+
+
+def _load_pickle(path: str, map_location: MapLocation, verify: bool) -> Any:
     try:
-        with torch.serialization.safe_globals(SAFE_TYPES):
+        with open(path, 'rb') as file:
+            zipped = file.read(len(MAGIC)) == MAGIC
+        if zipped:
+            check_archive(path, verify)
+        with _without_torch_settings(), torch.serialization.safe_globals(SAFE_TYPES):
             return torch.load(path, map_location=map_location, weights_only=True)
+    except ArchiveError as error:
+        raise CheckpointError(f'{path} {error}') from error
     except Exception as error:
         refused = _REFUSED.search(str(error)) if isinstance(error, UnpicklingError) else None
         if refused:
@@ -113,6 +124,17 @@ def _load_pickle(path: str, map_location: MapLocation) -> Any:
                 'make one with torch.load(..., weights_only=False) and torch.save.'
             ) from error
         raise CheckpointError(f'{path} is truncated or no checkpoint: {_reason(error)}') from error
+
+
+@contextmanager
+def _without_torch_settings() -> Iterator[None]:
+    """Hide the variables by which torch may overrule, or refuse, what a call asks for."""
+    with _environment_lock:
+        hidden = {name: os.environ.pop(name) for name in _TORCH_SETTINGS if name in os.environ}
+        try:
+            yield
+        finally:
+            os.environ.update(hidden)
 
 
 def _load_safetensors(path: str, map_location: MapLocation) -> Any:
@@ -128,18 +150,6 @@ def _load_safetensors(path: str, map_location: MapLocation) -> Any:
         ) from error
 
 
-def _verify_checksums(path: str) -> None:
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise CheckpointError(f'{path} is truncated or no checkpoint: {_reason(error)}') from error
-    if damaged is not None:
-        raise CheckpointError(f'{path} is damaged: the checksum of its part {damaged} is wrong')
-
-
 def _reason(error: Exception) -> str:
     """The telling part of an error; torch puts paragraphs of advice around it."""
     text = str(error).rpartition('WeightsUnpickler error: ')[2]
@@ -152,37 +162,19 @@ def _local_copy(address: str) -> str:
     if not separator:
         return os.path.expanduser(address)
     if scheme == 'torchvision':
-        return _download(_torchvision_url(name))
+        return fetch(torchvision_url(name), partial(_check_download, address))
     if scheme in ('http', 'https'):
-        return _download(address)
+        return fetch(address, partial(_check_download, address))
     raise ValueError(
         f'{address}: unknown scheme {scheme}://; give a local file, http(s):// or torchvision://'
     )
 
 
-def _torchvision_url(name: str) -> str:
-    from mmengine.runner.checkpoint import get_torchvision_models
-
-    urls = get_torchvision_models()
-    if name not in urls:
-        close = difflib.get_close_matches(name, urls)
-        raise ValueError(f'torchvision publishes no weights {name!r}; close names: {close}')
-    return urls[name]
-
-
-def _download(url: str) -> str:
-    """Fetch a file into torch's hub folder, once, even when several processes ask for it."""
-    folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / Path(urlparse(url).path).name
-    with FileLock(f'{target}.lock'):
-        if not target.exists():
-            digest = _HASH_IN_NAME.search(target.name)
-            try:
-                torch.hub.download_url_to_file(url, str(target), digest[1] if digest else None)
-            except OSError as error:
-                raise OSError(f'cannot download {url} to {target}: {error}') from error
-    return str(target)
+def _check_download(address: str, path: str) -> None:
+    try:
+        _read(path)
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(path, address)) from error
 
 
 def _os_error_behind(error: BaseException | None) -> OSError | None:

@@ -2,13 +2,14 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.logging import MMLogger, print_log
 from torch import Tensor, nn
 
+from mmdetr.datasets.coco_classes import COCO_CLASSES
 from mmdetr.utils.model import unwrap
 
 from .class_rows import clean_names, coco_names, dataset_meta, match_classes
@@ -17,6 +18,11 @@ from .io import CheckpointError, MapLocation
 from .layouts import OWN_FORMAT, StateDict, own_layout
 from .model_rows import ModelRows, model_rows
 from .report import LoadReport
+
+_OTHER_CLASSES = (
+    'if it was trained on classes of its own, name its rows by checkpoint_classes=["N/A", "cat", '
+    '...] in the config'
+)
 
 
 def load_checkpoint(
@@ -62,8 +68,13 @@ def load_into(
     strict: bool = False,
     classes: Sequence[str] | None = None,
     logger: MMLogger | str | None = 'current',
+    check: Callable[[CheckpointFile, LoadReport], None] | None = None,
 ) -> dict[str, Any]:
-    """``load_checkpoint`` for a file that has been read."""
+    """``load_checkpoint`` for a file that has been read.
+
+    ``check`` may refuse the file by an error before a weight is changed, or add to the report; for
+    a model that is not trained any more it is ``check_for_use`` with its config.
+    """
     module = unwrap(model)
     if classes is None:
         classes = (getattr(module, 'dataset_meta', None) or {}).get('classes')
@@ -71,10 +82,12 @@ def load_into(
     fitted, report = _fit_to_model(file, module, rows, classes)
     if not any(name in file.state_dict for name in fitted):
         raise CheckpointError(f'no weight of the model fits any in the file\n{report.text()}')
+    if check is not None:
+        check(file, report)
     if strict and not report.exact:
         raise CheckpointError(f'strict loading: the file differs from the model\n{report.text()}')
     module.load_state_dict(fitted, strict=False)
-    calm = report.complete and not report.warnings
+    calm = report.complete and not (report.warnings or report.doubts)
     print_log(report.text(), logger=logger, level=logging.INFO if calm else logging.WARNING)
     print_log(report.text(full=True), logger=logger, level=logging.DEBUG)
     content = file.content if file.format == OWN_FORMAT else {}
@@ -92,6 +105,8 @@ def _fit_to_model(
     """
     own = model.state_dict()
     report = LoadReport(file.filename, file.format, _describe(file))
+    if file.averages and file.format != OWN_FORMAT:
+        report.notes.append(f'averaged weights in the file: {", ".join(file.averages)}')
     fitted: StateDict = {}
     for name, value in own.items():
         found = file.state_dict.get(name)
@@ -147,6 +162,10 @@ def _fit_rows(name: str, found: Tensor, own: Tensor, report: LoadReport) -> Tens
     report.mapped[name] = f'first {count} rows; the file has {len(found)}, the model {len(own)}'
     if count < len(own):
         report.new_rows[f'rows of {name}'] = [str(i) for i in range(count, len(own))]
+    elif count < len(found):
+        report.cut_rows.append(
+            f'{name}: only {count} of the {len(found)} rows in the file are used'
+        )
     return torch.cat((found[:count].to(own), own[count:]))
 
 
@@ -171,8 +190,11 @@ def _fit_class_rows(
     if found_no_object is None:
         found_no_object = no_object
     num_found, num_own = len(found) - found_no_object, len(own) - no_object
-    match = match_classes(file.classes, clean_names(classes), num_found, num_own)
-    rows, new, how = match
+    names = file.classes
+    if file.stated_classes is not None:
+        names = (*file.stated_classes, *(None,) * (num_found - len(file.stated_classes)))
+    match = match_classes(names, clean_names(classes), num_found, num_own)
+    rows, new, how, _ = match
     if no_object and found_no_object:
         rows, how = [*rows, (num_own, num_found)], f'{how}, and no-object'
     elif no_object:
@@ -183,6 +205,9 @@ def _fit_class_rows(
         if '(' in match.text and note not in report.notes:
             report.notes.append(note)
         return found
+    if match.guessed and match.rows and num_own != len(COCO_CLASSES):
+        doubt = f'class rows: {match.text}; {_OTHER_CLASSES}'
+        report.doubts = [doubt]
     fitted = own.clone()
     for row, found_row in rows:
         fitted[row] = found[found_row]

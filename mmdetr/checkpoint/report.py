@@ -20,9 +20,11 @@ class LoadReport:
         mapped: The model's name -> how it was filled from some of the file's rows.
         new_rows: What the mapped weights have kept of their initial values: ``'classes'`` and
             ``'rows of NAME'`` -> names or numbers.
+        cut_rows: Sentences on tables of which the model takes the first rows only.
         initialised: The model's names that kept their initial values -> why.
         unused: The file's names that the model has no place for.
         notes: What had to be assumed.
+        doubts: What was guessed and may be wrong.
         warnings: Signs that the file is of another model.
     """
 
@@ -32,9 +34,11 @@ class LoadReport:
     loaded: list[str] = field(default_factory=list)
     mapped: dict[str, str] = field(default_factory=dict)
     new_rows: dict[str, list[str]] = field(default_factory=dict)
+    cut_rows: list[str] = field(default_factory=list)
     initialised: dict[str, str] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -72,7 +76,7 @@ class LoadReport:
         if self.unused:
             lines.append(f'  unused ({len(self.unused)}): {listed(self.unused)}')
         lines += [f'  note: {note}' for note in self.notes]
-        lines += [f'  WARNING: {warning}' for warning in self.warnings]
+        lines += [f'  WARNING: {warning}' for warning in [*self.doubts, *self.warnings]]
         if not self.complete:
             lines.append('  What is newly initialised predicts nothing useful before training.')
         return '\n'.join(lines)

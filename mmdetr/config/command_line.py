@@ -5,6 +5,7 @@ Imports nothing slow, so that ``--help`` and wrong arguments are answered at onc
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -54,6 +55,10 @@ def check_input_file(kind: str, path: str | None) -> None:
     if path is None or '://' in path:
         return
     try:
+        if os.path.isdir(path) and kind == 'checkpoint':  # of a hub
+            return
+        if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait
+            sys.exit(f'error: {kind} cannot be read: {path}: no regular file')
         with open(path, 'rb'):
             pass
     except FileNotFoundError:

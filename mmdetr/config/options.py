@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from . import yaml_files  # noqa: F401  YAML configs run nothing
 from .check import check_config_types
 from .schema import RunConfig
 from .type_hints import join

@@ -140,6 +140,8 @@ class RunConfig(TypedDict, total=False):
     default_scope: str
     experiment_name: str | None
     load_from: str | None
+    allow_mismatch: bool
+    checkpoint_classes: list[str] | None
     resume: bool | Literal['auto']
     launcher: Literal['none', 'pytorch', 'slurm', 'mpi']
     find_unused_parameters: bool

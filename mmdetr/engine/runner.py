@@ -4,6 +4,7 @@ import contextlib
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,15 @@ from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from mmdetr.checkpoint import CheckpointError, CheckpointFile, load_into, save_file
+from mmdetr.checkpoint import (
+    CheckpointError,
+    CheckpointFile,
+    LoadReport,
+    check_class_order,
+    check_for_use,
+    load_into,
+    save_file,
+)
 from mmdetr.config.check import check_config_types
 from mmdetr.registry import RUNNERS
 from mmdetr.utils.model import unwrap
@@ -33,7 +42,6 @@ from .randomness import random_state, set_random_state
 from .resume.differences import data_file_hashes
 from .resume.find import (
     StartCheckpoint,
-    check_complete,
     drop_needless_pretraining,
     find_start,
     read_training,
@@ -106,6 +114,7 @@ class DetectionRunner(Runner):
         self.config_text = ConfigText()
         self._start_from = (resume, load_from)
         self._stage: str | None = None
+        self._unchecked: tuple[CheckpointFile, LoadReport] | None = None
         super().__init__(*args, randomness=self.randomness, **kwargs)
         self._random_state = random_state()
 
@@ -292,7 +301,8 @@ class DetectionRunner(Runner):
         if self._start is not None:
             for name in drop_needless_pretraining(unwrap(self.model), self._start.state_dict):
                 self.logger.info(f'{name}: its weights come from {self._start.filename}')
-        super()._init_model_weights()
+        with DefaultScope.overwrite_default_scope('mmdetr'):  # mmengine's own runs what files hold
+            super()._init_model_weights()
 
     def load_or_resume(self) -> None:
         """Load the checkpoint that ``resume`` and ``load_from`` ask for, once."""
@@ -304,14 +314,36 @@ class DetectionRunner(Runner):
 
     def _load_or_resume(self) -> None:
         if self.has_loaded or self._start is None:
+            self._check_what_is_there()
             return
         start, self._start = self._start, None  # to keep its tensors no longer than needed
         if start.resumes:
             self.resume(start)
             return
-        checkpoint = self.load_checkpoint(start)
-        if self._stage != 'train':
-            check_complete(unwrap(self.model), checkpoint['state_dict'], start.filename)
+        self.load_checkpoint(start)
+
+    def _check_for_use(self, file: CheckpointFile, report: LoadReport) -> None:
+        """Refuse a file that leaves a part of a model random which is tested, not trained."""
+        if self._stage is None:  # nobody knows yet what the weights are for
+            meta = dict(meta=file.meta)
+            self._unchecked = (replace(file, state_dict={}, content=meta), report)
+        elif self._stage != 'train':
+            allow = self.cfg.get('allow_mismatch', False)
+            check_for_use(file, report, self.cfg, f'{self._stage}_dataloader', allow)
+
+    def _check_what_is_there(self) -> None:
+        """Look at weights that no ``load_from`` brought, before they are tested."""
+        unchecked, self._unchecked = self._unchecked, None
+        if self._stage == 'train':
+            return
+        if unchecked is not None:
+            check_class_order(unchecked[0], self._classes)
+            self._check_for_use(*unchecked)
+        elif not self.has_loaded and not self.iter:
+            self.logger.warning(
+                'No checkpoint was loaded and nothing trained: the weights of the model are random '
+                'unless they were set by hand'
+            )
 
     def load_checkpoint(
         self,
@@ -337,7 +369,10 @@ class DetectionRunner(Runner):
         else:
             start = read_weights(filename, unwrap(self.model), map_location)
         if isinstance(start.content, CheckpointFile):
-            checkpoint = load_into(self.model, start.content, strict, self._classes)
+            file = start.content.with_classes(self.cfg.get('checkpoint_classes'))
+            checkpoint = load_into(
+                self.model, file, strict, self._classes, check=self._check_for_use
+            )
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         else:
             checkpoint = without_average(self, start.content) if start.resumes else start.content

@@ -1,5 +1,6 @@
 """``init_cfg=dict(type='Pretrained', ...)`` of whole models and of parts."""
 
+import hashlib
 import os
 from collections import OrderedDict
 
@@ -93,7 +94,13 @@ def test_the_backbone_of_an_unknown_detector(prefix, backbone_weights, tmp_path)
 def test_torchvision_names(backbone_weights, tmp_path, monkeypatch):
     (tmp_path / 'checkpoints').mkdir()
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    torch.save(backbone_weights, tmp_path / 'checkpoints' / 'resnet18-f37072fd.pth')
+    torch.save(backbone_weights, tmp_path / 'resnet18.pth')
+    digest = hashlib.sha256((tmp_path / 'resnet18.pth').read_bytes()).hexdigest()[:8]
+    (tmp_path / 'resnet18.pth').rename(tmp_path / 'checkpoints' / f'resnet18-{digest}.pth')
+    monkeypatch.setattr(
+        'mmdetr.checkpoint.io.torchvision_url',
+        lambda name: f'http://nowhere.invalid/{name}-{digest}.pth',
+    )
     assert_holds(resnet('torchvision://resnet18'), backbone_weights)
 
 

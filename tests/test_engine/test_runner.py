@@ -29,6 +29,11 @@ def trained_file(folder: Path, **changes: Any) -> str:
     return str(folder / 'epoch_1.pth')
 
 
+@MODELS.register_module()
+class SizedToyModel(ToyModel):
+    """The same weights in another model."""
+
+
 class PretrainedLayer(BaseModule):
     """A part of a model that wants weights from elsewhere."""
 
@@ -78,8 +83,52 @@ def test_evaluating_half_a_model_is_an_error(tmp_path: Path) -> None:
     del state_dict['layers.3.bias']
     torch.save(state_dict, tmp_path / 'a.pth')
     runner = build(tmp_path, load_from=str(tmp_path / 'a.pth'))
-    with pytest.raises(CheckpointError, match=r'1 tensors are missing.*layers\.3\.bias'):
+    with pytest.raises(CheckpointError, match=r'no values for 1 tensors: layers\.3\.bias'):
         runner.val()
+
+
+def test_evaluating_as_another_model_is_an_error(tmp_path: Path) -> None:
+    path = trained_file(tmp_path / 'a')
+    changes = dict(model__type='SizedToyModel')
+    with pytest.raises(CheckpointError, match=r'model\.type: checkpoint ToyModel, config Sized'):
+        build(tmp_path / 'b', load_from=path, **changes).val()
+    build(tmp_path / 'c', load_from=path, allow_mismatch=True, **changes).val()
+
+
+def test_weights_loaded_by_hand_are_checked_before_they_are_tested(tmp_path: Path) -> None:
+    path = trained_file(tmp_path / 'a')
+    runner = build(tmp_path / 'b', model__type='SizedToyModel')
+    runner.load_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r'model\.type: checkpoint ToyModel'):
+        runner.val()
+    content = load_file(path)
+    content['meta']['dataset_meta']['classes'] = ('triangle', 'square', 'circle')
+    torch.save(content, path)
+    runner = build(tmp_path / 'c')
+    runner.load_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r'has the classes triangle, .*: set load_from'):
+        runner.val()
+
+
+def test_random_weights_are_said(tmp_path: Path, caplog: Any) -> None:
+    runner = build(tmp_path)
+    runner.logger.addHandler(caplog.handler)
+    runner.val()
+    assert 'No checkpoint was loaded and nothing trained' in caplog.text
+    caplog.clear()
+    runner.train()
+    runner.val()
+    assert 'No checkpoint was loaded' not in caplog.text
+
+
+@pytest.mark.parametrize('names', [('square', 'circle', 'triangle'), ('circle', 'square', 'x')])
+def test_other_classes_are_not_resumed(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = trained_file(tmp_path / 'a')
+    content = load_file(path)
+    content['meta']['dataset_meta']['classes'] = names
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match='cannot be resumed: it was trained on the classes'):
+        build(tmp_path / 'b', resume=True, load_from=path).train()
 
 
 def test_evaluation_gives_what_training_saw(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ _HUGGINGFACE = [
     (f'{_DECODER}.norm1.*', 'model.decoder.layers.#.self_attn_layer_norm.*'),
     (f'{_DECODER}.norm2.*', 'model.decoder.layers.#.encoder_attn_layer_norm.*'),
     (f'{_DECODER}.norm3.*', 'model.decoder.layers.#.final_layer_norm.*'),
+    ('bbox_head.transformer.encoder.norm.*', 'model.encoder.layernorm.*'),  # pre-norm
     ('bbox_head.transformer.decoder.norm.*', 'model.decoder.layernorm.*'),
     ('bbox_head.cls_branch.*', 'class_labels_classifier.*'),
     ('bbox_head.reg_branch.*', 'bbox_predictor.*'),
@@ -187,7 +188,7 @@ _HUGGINGFACE_LAYOUT = Layout(
     spell=_spell_as_on_the_hub,
     from_file=_fuse_attention,
     to_file=_to_huggingface,
-    model_type='detr',
+    model_types=('detr', 'table-transformer'),
     rows_by_category_id=True,
     suffixes=('.safetensors', '.bin'),
     config=huggingface_config,

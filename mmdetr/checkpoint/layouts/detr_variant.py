@@ -155,6 +155,8 @@ def huggingface_config(file: 'CheckpointFile', names: tuple | None) -> dict[str,
     variant = guess_variant(file.state_dict)
     if variant.backbone is None or variant.feedforward_channels is None:
         raise ValueError(f'the huggingface format has no place for this model: {variant}')
+    if variant.norm == 'pre-norm':
+        raise ValueError('the huggingface format has no place for a pre-norm model')
     labels = names or (None,) * ((variant.class_rows or 1) - 1)
     id2label = {str(i): name or 'N/A' for i, name in enumerate(labels)}
     config: dict[str, Any] = {

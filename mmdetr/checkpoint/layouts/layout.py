@@ -74,7 +74,7 @@ class Layout:
         spell: Map other spellings of a name to the one in ``rows``.
         from_file: Change the weights of a file, under its names, before they are renamed to ours.
         to_file: The inverse, after they were renamed.
-        model_type: ``model_type`` of the ``config.json`` that lies beside such a file.
+        model_types: Values of ``model_type`` in the ``config.json`` that lies beside such a file.
         rows_by_category_id: Whether heads for COCO have a row per category id, gaps included.
         suffixes: Endings of the names of files that ``convert`` writes; empty if it writes none.
         config: Content of the ``config.json`` that ``convert`` writes, given the file and the
@@ -89,7 +89,7 @@ class Layout:
     spell: Callable[[str], str] = str
     from_file: Callable[[StateDict], StateDict] = dict
     to_file: Callable[[StateDict], StateDict] = dict
-    model_type: str = ''
+    model_types: tuple[str, ...] = ()
     rows_by_category_id: bool = False
     suffixes: tuple[str, ...] = ()
     config: Callable[['CheckpointFile', tuple | None], dict[str, Any]] | None = None

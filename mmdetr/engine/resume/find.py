@@ -211,22 +211,3 @@ def drop_needless_pretraining(model: nn.Module, state_dict: Mapping[str, Tensor]
             module.init_cfg = None
             names.append(name or 'model')
     return names
-
-
-def check_complete(model: nn.Module, state_dict: Mapping[str, Tensor], filename: str) -> None:
-    """Refuse to evaluate a model of which some weights were not in the file.
-
-    Raises:
-        CheckpointError: A tensor of the model is missing or has another shape.
-    """
-    wrong = [
-        key
-        for key, value in model.state_dict().items()
-        if not key.endswith('num_batches_tracked')
-        and (key not in state_dict or state_dict[key].shape != value.shape)
-    ]
-    if wrong:
-        raise CheckpointError(
-            f'{filename} does not fit the model of the config: {len(wrong)} tensors are missing '
-            f'or differ in shape, first {wrong[0]}'
-        )

@@ -9,7 +9,10 @@ from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.runner import load_state_dict
 from torch import nn
 
+from mmdetr.checkpoint import CheckpointError
+from mmdetr.checkpoint.class_rows import clean_names, same_classes
 from mmdetr.utils.model import unwrap
+from mmdetr.utils.text import shorten
 
 from ..data_sampling import SkippingBatchSampler
 from .config_text import parse_config_text
@@ -138,8 +141,13 @@ def _restore_seed(runner: 'DetectionRunner', meta: dict) -> None:
 def _compare_classes(runner: 'DetectionRunner', filename: str, meta: dict) -> None:
     metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
     classes, saved = metainfo.get('classes'), (meta.get('dataset_meta') or {}).get('classes')
-    if classes is not None and saved is not None and list(classes) != list(saved):
-        runner.logger.warning(f'{filename} was trained on classes {saved}, not {classes}')
+    names, others = clean_names(classes), clean_names(saved)
+    if names and others and not same_classes(names, others):
+        raise CheckpointError(
+            f'{filename} cannot be resumed: it was trained on the classes {shorten(saved or ())}, the '
+            f'data have {shorten(classes or ())}. Resuming needs the same in the same order; load_from '
+            'starts a new training and takes the class rows by name'
+        )
 
 
 def _restore_validations(runner: 'DetectionRunner', folder: Path) -> None:

@@ -156,7 +156,7 @@ def test_learned_positions_of_huggingface_4_and_5(root):
     }
 
 
-@pytest.mark.parametrize('fmt', ['mmdetection', 'huggingface'])
+@pytest.mark.parametrize('fmt', ['mmdetection'])
 def test_format_without_a_place_for_a_weight(fmt):
     ours = {our_name(name): value for name, value in case_weights('sine_pre').items()}
     with pytest.raises(ValueError, match=rf'{fmt} format has no place for .*encoder\.norm'):

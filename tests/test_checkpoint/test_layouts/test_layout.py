@@ -1,6 +1,5 @@
 """Layouts of architectures that mmdetr does not know."""
 
-import logging
 import sys
 
 import pytest
@@ -106,7 +105,8 @@ def test_a_registered_layout_is_recognised_and_loaded(tmp_path, caplog):
     own = model.head.decoder[1].cross_attn.out_proj.weight
     assert torch.equal(own, weights['transformer.decoder.layers.1.multihead_attn.out_proj.weight'])
     assert 'format: facebook; Successor' in caplog.text
-    assert all(record.levelno <= logging.INFO for record in caplog.records)
+    # The file names no classes: that its rows are COCO's is a guess.
+    assert 'name its rows by checkpoint_classes' in caplog.text
 
 
 @pytest.mark.usefixtures('successor')

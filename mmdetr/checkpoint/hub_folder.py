@@ -1,0 +1,68 @@
+"""The files in which a hub keeps a model: one of weights, or several with an index."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .io import CheckpointError, MapLocation, load_file
+
+_INDEX = '.index.json'
+_NAMES = (
+    'model.safetensors',
+    f'model.safetensors{_INDEX}',
+    'pytorch_model.bin',
+    f'pytorch_model.bin{_INDEX}',
+)
+_LONGEST_JSON = 50_000_000
+
+
+def load_any(filename: str, map_location: MapLocation) -> tuple[str, Any]:
+    """Read a file of weights, a folder that holds one, or what an index lists.
+
+    Returns:
+        The file that ``config.json`` lies beside, and the content.
+
+    Raises:
+        FileNotFoundError: No such file.
+        CheckpointError: A file cannot be used.
+    """
+    if os.path.isdir(filename):
+        found = [name for name in _NAMES if (Path(filename) / name).is_file()]
+        if not found:
+            raise CheckpointError(f'{filename}: a folder with none of {", ".join(_NAMES)}')
+        filename = str(Path(filename) / found[0])
+    if not filename.endswith(_INDEX):
+        return filename, load_file(filename, map_location)
+    files = read_json(filename).get('weight_map')
+    if not isinstance(files, dict) or not files:
+        raise CheckpointError(f'{filename}: no weight_map in it')
+    weights: dict[str, Any] = {}
+    for name in sorted(set(map(str, files.values()))):
+        if os.path.basename(name) != name:
+            raise CheckpointError(f'{filename}: {name!r} is not a file beside it')
+        weights |= load_file(Path(filename).with_name(name), map_location)
+    if missing := files.keys() - weights.keys():
+        raise CheckpointError(f'{filename}: {len(missing)} weights missing, as {min(missing)}')
+    return filename, weights
+
+
+def read_json(filename: str | Path) -> dict[str, Any]:
+    """Read a JSON object from a regular file of reasonable size.
+
+    Raises:
+        FileNotFoundError: No such file.
+        CheckpointError: It is no JSON object.
+    """
+    path = Path(filename)
+    if not path.exists():
+        raise FileNotFoundError(f'file not found: {path}')
+    if not path.is_file() or path.stat().st_size > _LONGEST_JSON:
+        raise CheckpointError(f'{path}: no regular file, or more than {_LONGEST_JSON} bytes')
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f'{path}: not valid JSON: {error}') from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f'{path}: not a JSON object')
+    return content
