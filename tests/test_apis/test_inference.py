@@ -170,6 +170,8 @@ def test_paths_arrays_and_sequences_agree(detector, files):
         assert same(inference_detector(detector, path), result)
         assert same(inference_detector(detector, array), result)
     assert inference_detector(detector, []) == []
+    lazily = inference_detector(detector, (Image.open(path) for path in paths))
+    assert all(map(same, lazily, together))
 
 
 def test_pipelines_without_a_loading_step(detector, files):
@@ -188,9 +190,12 @@ def test_bad_images_are_named(detector, tmp_path):
     for path in (broken, tmp_path / 'gone.jpg'):
         with pytest.raises(UnreadableImageError, match=path.name):
             inference_detector(detector, path)
-    for array in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((5, 5, 4), np.uint8)):
-        with pytest.raises(ValueError, match=r'uint8 \[h, w, 3\] in BGR'):
-            inference_detector(detector, array)
+        with pytest.raises(UnreadableImageError, match=f'image 1 of the list: .*{path.name}'):
+            inference_detector(detector, [np.zeros((5, 5, 3), np.uint8), path])
+    with pytest.raises(TypeError, match='image 0 of the list: no image: list'):
+        inference_detector(detector, [['a.png']])
+    with pytest.raises(TypeError, match='no image: NoneType; taken is'):
+        inference_detector(detector, None)
 
 
 # --- tools/infer.py ---

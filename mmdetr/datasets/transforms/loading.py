@@ -70,12 +70,31 @@ class LoadImageFromFile(BaseTransform):
         return f'{type(self).__name__}(backend_args={self.backend_args})'
 
 
-def _decode(content: bytes, stated_size: tuple[int, int] | None) -> np.ndarray:
+def decode_image(content: bytes | Image.Image) -> np.ndarray:
+    """Turn an image that is no file into uint8 [h, w, 3] BGR, by the rules for files.
+
+    Args:
+        content: An image file's content, or Pillow's image, which is not changed.
+
+    Raises:
+        UnreadableImageError: It is broken, or holds numbers that 8 bits cannot.
+    """
+    try:
+        return _decode(content, None)
+    # As in LoadImageFromFile: decoders raise whatever a broken file leads them into.
+    except Exception as error:
+        raise UnreadableImageError(f'cannot read image: {error}') from error
+
+
+def _decode(content: bytes | Image.Image, stated_size: tuple[int, int] | None) -> np.ndarray:
     """Turn an image file's content into uint8 [h, w, 3] BGR; ``stated_size`` is (w, h)."""
     if not content:
         raise ValueError('the file is empty')
     try:
-        image = Image.open(io.BytesIO(content))
+        # A copy, since the image is turned in place.
+        image = (
+            content.copy() if isinstance(content, Image.Image) else Image.open(io.BytesIO(content))
+        )
     except UnidentifiedImageError:
         raise ValueError('it is no image, or of an unknown format') from None
     with image:
