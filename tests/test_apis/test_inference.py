@@ -250,6 +250,24 @@ def test_infer_goes_on_after_unreadable_files(infer, tmp_path, capsys):
     assert (tmp_path / 'out' / 'a' / 'x.png').is_file()
 
 
+def test_infer_names_what_it_passes_over_and_loses_no_picture(infer, tmp_path, capsys):
+    folder = tmp_path / 'in'
+    (folder / 'sub').mkdir(parents=True)
+    for name in ('a.gif', 'a.gif.png', 'sub/a.gif', 'sub/A.PNG'):
+        Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(folder / name)
+    (folder / 'notes.txt').touch()
+    assert infer(folder, '--out-dir', folder / 'out') == 0
+    printed = capsys.readouterr().out
+    assert f'passed over 1 files, no images by their suffix: {folder}/notes.txt' in printed
+    assert '4 images' in printed
+    pictures = ['a.gif.png', 'a.gif.png.png', 'sub/A.PNG', 'sub/a.gif.png']
+    found = [path for path in (folder / 'out').rglob('*') if path.suffix.lower() == '.png']
+    assert sorted(path.relative_to(folder / 'out').as_posix() for path in found) == pictures
+    # Once more: what it made is no input.
+    assert infer(folder, '--out-dir', folder / 'out') == 0
+    assert '4 images' in capsys.readouterr().out
+
+
 def test_infer_refuses_what_makes_no_sense(infer, files, tmp_path):
     assert 'no image found' in infer(tmp_path / '*.png')
     before = (files / 'images' / 'a.png').read_bytes()
