@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmdetr.checkpoint import CheckpointError, load_checkpoint
 from mmdetr.config.check import INFERENCE_KEYS, check_config_types
 from mmdetr.config.options import apply_cfg_options
+from mmdetr.config.reading import load_config
 from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
 from mmdetr.structures import DetDataSample
@@ -36,7 +37,8 @@ def init_detector(
     """Builds a detector for inference.
 
     Args:
-        config: Config file or object.
+        config: Config file, name of one of the package's (as ``'detr_r50_8xb2-150e_coco'``), or
+            object.
         checkpoint: File of any format that ``mmdetr.checkpoint`` reads. None leaves the weights
             random; pretrained weights named by ``init_cfg`` are never fetched here.
         device: Where the model runs; the GPU if there is one by default.
@@ -54,7 +56,7 @@ def init_detector(
         TypeError: A value of the model or the test data has the wrong type.
         CheckpointError: The checkpoint cannot be used, or leaves a part of the model random.
     """
-    config = config.copy() if isinstance(config, Config) else Config.fromfile(config)
+    config = config.copy() if isinstance(config, Config) else load_config(config)
     apply_cfg_options(config, cfg_options)
     check_config_types(config, INFERENCE_KEYS)
     with _BUILDING, DefaultScope.overwrite_default_scope('mmdetr'):
