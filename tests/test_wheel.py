@@ -15,9 +15,9 @@ pytest.importorskip('pip')
 ROOT = Path(__file__).parents[1]
 CHILD = """
 _base_ = 'mmdetr::detr_tiny_1xb32-12e_shapes.py'
-train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(num_images=2))
-val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(num_images=2))
-test_dataloader = val_dataloader
+loading = dict(batch_size=2, num_workers=0, persistent_workers=False)
+train_dataloader = dict(**loading, dataset=dict(num_images=2))
+val_dataloader = test_dataloader = dict(**loading, dataset=dict(num_images=2))
 train_cfg = dict(max_epochs=1)
 """
 

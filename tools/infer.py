@@ -49,9 +49,13 @@ Exit code 1: an image could not be read; the others are done all the same.
     parser.add_argument(
         '--device', help='as cpu, cuda or cuda:1 (default: the GPU if there is one)'
     )
+    parser.add_argument(
+        '--font', metavar='FILE', help='font for class names (default: an installed one)'
+    )
     args = parser.parse_args()
     check_input_file('config', args.config)
     check_input_file('checkpoint', args.checkpoint)
+    check_input_file('font', args.font)
     return args
 
 
@@ -127,12 +131,13 @@ def find_files(args: argparse.Namespace) -> tuple[list[Path | str], list[Path]]:
 def main(args: argparse.Namespace) -> int:
     files, pictures = find_files(args)
     out_dir = Path(args.out_dir)
+    with errors_in_one_line(ValueError):
+        visualizer = DetVisualizer(font=args.font)
     cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
     with errors_in_one_line(CheckpointError):
         model: Any = init_detector(cfg, args.checkpoint, args.device)
     classes = list(model.dataset_meta.get('classes', ()))
     load, _ = test_pipeline(model)
-    visualizer = DetVisualizer()
     visualizer.dataset_meta = model.dataset_meta
 
     records = []
