@@ -2,7 +2,6 @@
 
 import copy
 import os
-import threading
 from collections.abc import Iterable
 from typing import Any, overload
 
@@ -22,9 +21,7 @@ from mmdetr.structures import DetDataSample
 
 from .images import ImageInput, is_single, to_pipeline_input
 from .optimize import optimize_for_inference
-
-# Building from a config sets mmengine's default scope, which all threads share.
-_BUILDING = threading.RLock()
+from .threads import building, leave_threads_to_parent
 
 
 def init_detector(
@@ -59,7 +56,7 @@ def init_detector(
     config = config.copy() if isinstance(config, Config) else load_config(config)
     apply_cfg_options(config, cfg_options)
     check_config_types(config, INFERENCE_KEYS)
-    with _BUILDING, DefaultScope.overwrite_default_scope('mmdetr'):
+    with building(), DefaultScope.overwrite_default_scope('mmdetr'):
         model = MODELS.build(_without_pretrained(config.model))
     # The class head is loaded by name where the config names classes.
     model.dataset_meta = _config_meta(config)
@@ -118,6 +115,7 @@ def inference_detector(
         TypeError: Something is no image.
         ValueError: An array or tensor has another layout or range; nothing is guessed.
     """
+    leave_threads_to_parent()
     single = is_single(imgs)
     images: Any = [imgs] if single else imgs
     load, transform = test_pipeline(model)
@@ -150,7 +148,7 @@ def _without_pretrained(model_cfg: Any) -> Any:
 def _config_meta(config: Config) -> dict[str, Any]:
     """What the config says about classes without reading an annotation file."""
     dataset = config.get('test_dataloader', {}).get('dataset', {})
-    with _BUILDING, DefaultScope.overwrite_default_scope('mmdetr'):
+    with building(), DefaultScope.overwrite_default_scope('mmdetr'):
         dataset_class = DATASETS.get(dataset['type']) if 'type' in dataset else None
     meta = dict(getattr(dataset_class, 'METAINFO', {}))
     return meta | dict(dataset.get('metainfo', {}))
@@ -169,7 +167,7 @@ def test_pipeline(model: BaseModel) -> tuple[Any, Compose]:
     steps = model.cfg.test_dataloader.dataset.get('pipeline', [])
     kept = getattr(model, '_test_pipeline', None)
     if kept is None or kept[0] != steps:
-        with _BUILDING:
+        with building():
             kept = getattr(model, '_test_pipeline', None)
             if kept is None or kept[0] != steps:
                 kept = copy.deepcopy(steps), _build_pipeline(steps)

@@ -1,9 +1,12 @@
 """One model in several threads gives what it gives in one."""
 
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from mmdetr.datasets.transforms import Resize
 from tests.test_apis.test_inference import CONFIG, same
 
 THREADS = 8
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -70,3 +74,34 @@ def test_the_pipeline_is_built_once_and_follows_the_config(monkeypatch: pytest.M
     assert inference_detector(model, array).img_shape == (40, 50)
     model.cfg = Config(CONFIG)
     assert inference_detector(model, array).img_shape == (80, 100)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_forked_process_does_not_hang() -> None:
+    """OpenMP's threads of the parent are not there in the child."""
+    code = """
+import multiprocessing, warnings
+import numpy as np, torch
+from mmdetr.apis import inference_detector, init_detector
+
+def work(queue):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        found = [inference_detector(model, image).pred_instances.scores for _ in range(2)]
+    said = [str(each.message) for each in caught if 'forked' in str(each.message)]
+    queue.put((len(said), torch.equal(found[0], found[1]), torch.allclose(found[0], expected)))
+
+torch.set_num_threads(2)
+model = init_detector('detr_tiny_1xb32-12e_shapes', device='cpu')
+image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+expected = inference_detector(model, image).pred_instances.scores
+context = multiprocessing.get_context('fork')
+queue = context.Queue()
+process = context.Process(target=work, args=(queue,), daemon=True)
+process.start()
+print(queue.get(timeout=60))
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+    assert done.stdout == '(1, True, True)\n', done.stderr
