@@ -122,7 +122,7 @@ def find_files(args: argparse.Namespace) -> tuple[list[Path | str], list[Path]]:
         return [args.images], [out_dir / name]
     files, skipped = find_images(args.images, out_dir)
     if skipped:
-        print(f'passed over {len(skipped)} files, no images by their suffix: {shorten(skipped)}')
+        print(f'passed over {len(skipped)} files that are no images: {shorten(skipped)}')
     if not files:
         sys.exit(f'error: no image found: {args.images}')
     return list(files), name_pictures(files, out_dir)

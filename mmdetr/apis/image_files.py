@@ -66,12 +66,10 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_image(file: Path) -> bool:
-    if file.name.startswith('.'):
+    if file.name.startswith('.') or not file.is_file():  # a pipe would be waited for
         return False
     if file.suffix:
         return file.suffix.lower() in image_suffixes()
-    if not file.is_file():
-        return False
     try:
         with Image.open(file) as image:
             return image.format not in _NOT_READ

@@ -35,6 +35,7 @@ TAKEN = (
 # Seconds until a server answers or goes on sending, seconds for a whole image, and bytes of one.
 URL_SILENCE, URL_TIME, URL_SIZE = 20.0, 120.0, 256 * 2**20
 _CHUNK = 2**16
+_PATH_LENGTH = 4096
 _SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, torch.Tensor)
 
 
@@ -96,10 +97,16 @@ def is_url(text: str) -> bool:
 
 
 def _load_file(path: str, load: Callable[[dict], dict]) -> dict[str, Any]:
+    if path.startswith('data:') or len(path) > _PATH_LENGTH:
+        raise UnreadableImageError(
+            f'{path[:40]}... is no path; of a base64 text, give the decoded bytes'
+        )
     if os.path.isdir(path):
         raise UnreadableImageError(
             f'{path} is a folder: give its files as a list, or the folder to tools/infer.py'
         )
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UnreadableImageError(f'{path} is no regular file, but a pipe or device')
     if any(sign in path for sign in '*?[') and not os.path.lexists(path) and '://' not in path:
         raise UnreadableImageError(
             f'{path} does not exist: give the files of a pattern as a list (glob.glob)'

@@ -1,5 +1,6 @@
 """Which files a folder or a pattern stands for."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,12 @@ def names(files: list[Path], folder: Path) -> list[str]:
 
 
 def test_a_folder_is_all_images_below_it(folder: Path) -> None:
+    os.mkfifo(folder / 'pipe.jpg')
+    os.mkfifo(folder / 'pipe')
+    (folder / 'dangling.jpg').symlink_to('gone.jpg')
     found, skipped = find_images(str(folder), Path('out'))
     assert names(found, folder) == sorted([*IMAGES, 'sub/a.jpg', 'sub/deep/a.jpg'])
-    assert names(skipped, folder) == sorted(OTHERS)
+    assert names(skipped, folder) == sorted([*OTHERS, 'dangling.jpg', 'pipe', 'pipe.jpg'])
 
 
 def test_links_are_followed_once(folder: Path) -> None:

@@ -130,6 +130,9 @@ def test_exif_of_pil_images_and_bytes_is_that_of_files(tmp_path: Path, orientati
         ('*.png', UnreadableImageError, r'glob\.glob'),
         ('.', UnreadableImageError, 'is a folder'),
         ('', UnreadableImageError, 'cannot read image'),
+        ('/dev/zero', UnreadableImageError, 'no regular file'),
+        ('data:image/png;base64,AAAA', UnreadableImageError, 'decoded bytes'),
+        ('A' * 10000, UnreadableImageError, r'^A{40}\.\.\. is no path'),
     ],
 )
 def test_the_rest_is_refused_in_one_sentence(img: Any, error: type, match: str) -> None:

@@ -258,7 +258,7 @@ def test_infer_names_what_it_passes_over_and_loses_no_picture(infer, tmp_path, c
     (folder / 'notes.txt').touch()
     assert infer(folder, '--out-dir', folder / 'out') == 0
     printed = capsys.readouterr().out
-    assert f'passed over 1 files, no images by their suffix: {folder}/notes.txt' in printed
+    assert f'passed over 1 files that are no images: {folder}/notes.txt' in printed
     assert '4 images' in printed
     pictures = ['a.gif.png', 'a.gif.png.png', 'sub/A.PNG', 'sub/a.gif.png']
     found = [path for path in (folder / 'out').rglob('*') if path.suffix.lower() == '.png']
@@ -266,6 +266,16 @@ def test_infer_names_what_it_passes_over_and_loses_no_picture(infer, tmp_path, c
     # Once more: what it made is no input.
     assert infer(folder, '--out-dir', folder / 'out') == 0
     assert '4 images' in capsys.readouterr().out
+
+
+def test_infer_takes_a_url(infer, files, tmp_path, monkeypatch):
+    content = (files / 'images' / 'a.png').read_bytes()
+    monkeypatch.setattr('mmdetr.apis.images._fetch', lambda url: content)
+    url = 'https://example.org/photos/a.webp?size=1'
+    assert infer(url, '--out-dir', tmp_path) == 0
+    (record,) = json.loads((tmp_path / 'predictions.json').read_text())
+    assert record['file'] == url
+    assert (tmp_path / 'a.webp.png').is_file()
 
 
 def test_infer_refuses_what_makes_no_sense(infer, files, tmp_path):
