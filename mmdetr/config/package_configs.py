@@ -51,7 +51,7 @@ def closest_configs(config: str) -> str:
     """A hint with the package's configs whose names are like that of a missing one, or ''."""
     name = config.rpartition('/')[2].removesuffix('.py')
     longer = [each for each in package_configs() if name and each.startswith(name)]
-    close = longer[:3] or difflib.get_close_matches(name, package_configs(), n=3)
+    close = sorted(longer, key=len)[:3] or difflib.get_close_matches(name, package_configs(), n=3)
     return f'; the package has {" and ".join(close)}' if close else ''
 
 
