@@ -1,11 +1,13 @@
 """Installs mmdetr. Needs neither torch nor a compiler."""
 
 import re
+import shutil
 import sysconfig
 from importlib.metadata import distributions
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
@@ -51,6 +53,23 @@ def runtime_requirements() -> list[str]:
     ]
 
 
+class BuildWithConfigs(build_py):
+    """Put configs and tools into the package, where mmengine and mim look for them.
+
+    An editable installation finds them in the checkout.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if getattr(self, 'editable_mode', False):
+            return
+        folder = Path(self.build_lib, 'mmdetr', '.mim')
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier build
+        for name in ('configs', 'tools'):
+            unwanted = shutil.ignore_patterns('__pycache__', '.*')
+            shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
+
+
 version = re.search(r"__version__ = '(.+)'", (ROOT / 'mmdetr/version.py').read_text())
 assert version is not None, 'mmdetr/version.py states no __version__'
 
@@ -62,6 +81,8 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdetr', 'mmdetr.*']),
+    cmdclass={'build_py': BuildWithConfigs},
+    entry_points={'console_scripts': ['mmdetr = mmdetr.cli:main']},
     python_requires='>=3.10',
     install_requires=runtime_requirements(),
     extras_require={

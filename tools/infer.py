@@ -1,7 +1,6 @@
 """Detects objects in image files: drawn pictures and one JSON file with all detections."""
 
 import argparse
-import glob
 import json
 import os
 import sys
@@ -12,7 +11,6 @@ from typing import Any
 from mmdetr.config.command_line import check_input_file, errors_in_one_line
 
 WRITABLE = ('.jpeg', '.jpg', '.png')
-IMAGE_SUFFIXES = (*WRITABLE, '.bmp', '.tif', '.tiff', '.webp')
 PREDICTIONS = 'predictions.json'
 
 
@@ -23,17 +21,22 @@ def parse_args() -> argparse.Namespace:
 OUT_DIR gets a picture per image, under the image's name, and {PREDICTIONS}: a list with
   {{"file": ..., "boxes": [[x1, y1, x2, y2], ...], "scores": [...], "labels": [...],
    "names": [...]}}
-per image, boxes in pixels of the image, best score first.
+per image, boxes in pixels of the image, best score first. In OUT_DIR, pictures lie in the folders
+  that the images lie in below the one that was given.
+
+A folder stands for all images in it and below it: files with a suffix that Pillow reads, and files
+without suffix that are images. What is passed over is counted and named.
 
 examples:
   python tools/infer.py photo.jpg configs/detr_r50_8xb2-150e_coco.py detr-r50.pth
+  python tools/infer.py photos/ CONFIG CHECKPOINT
   python tools/infer.py 'photos/*.png' CONFIG CHECKPOINT --out-dir found --score-thr 0.7
 
 Exit code 1: an image could not be read; the others are done all the same.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('images', help='image file, folder of images, or quoted glob pattern')
+    parser.add_argument('images', help='image file or URL, folder, or quoted glob pattern')
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='weights, of any format that mmdetr reads')
     parser.add_argument('--out-dir', default='work_dirs/infer', help='default: %(default)s')
@@ -51,9 +54,13 @@ Exit code 1: an image could not be read; the others are done all the same.
         action='store_true',
         help='go on where checkpoint and config do not belong together',
     )
+    parser.add_argument(
+        '--font', metavar='FILE', help='font for class names (default: an installed one)'
+    )
     args = parser.parse_args()
     check_input_file('config', args.config)
     check_input_file('checkpoint', args.checkpoint)
+    check_input_file('font', args.font)
     return args
 
 
@@ -61,26 +68,20 @@ if __name__ == '__main__':  # --help and errors come before the imports that tak
     arguments = parse_args()
 
 from mmdetr.apis import inference_detector, init_detector
+from mmdetr.apis.image_files import find_images
+from mmdetr.apis.images import is_url, name_in_url, to_pipeline_input
+from mmdetr.apis.inference import test_pipeline
 from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
-from mmdetr.datasets.transforms import LoadImageFromFile, UnreadableImageError
+from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.structures import DetDataSample
+from mmdetr.utils.text import shorten
 from mmdetr.visualization import DetVisualizer
 
 
-def find_images(images: str) -> list[Path]:
-    """Files named by a path, a folder or a glob pattern, in order of their names."""
-    path = Path(images)
-    if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
-    elif path.exists() or not glob.has_magic(images):
-        found = [path]
-    else:
-        found = [Path(name) for name in glob.glob(images, recursive=True) if Path(name).is_file()]
-    return sorted(found)
-
-
-def to_record(file: Path, sample: DetDataSample, classes: list[str], score_thr: float) -> dict:
+def to_record(
+    file: Path | str, sample: DetDataSample, classes: list[str], score_thr: float
+) -> dict:
     """Detections of one image as plain numbers, best score first."""
     pred = sample.pred_instances.cpu()
     pred = pred[pred.scores >= score_thr]
@@ -99,31 +100,51 @@ def to_record(file: Path, sample: DetDataSample, classes: list[str], score_thr: 
 def name_pictures(files: list[Path], out_dir: Path) -> list[Path]:
     """A picture for each file; folders below the common one are kept, so that no two collide."""
     common = os.path.commonpath([file.parent.absolute() for file in files])
-    pictures = []
-    for file in files:
+    images = {file.resolve() for file in files}
+    named: dict[Path, Path] = {}
+    taken: set[Path] = set()
+    # Those that keep their name first: a.gif becomes a.gif.png, and there may be such a file.
+    for file in sorted(files, key=lambda file: file.suffix.lower() not in WRITABLE):
         picture = out_dir / file.absolute().relative_to(common)
         if picture.suffix.lower() not in WRITABLE:
             picture = picture.with_name(f'{picture.name}.png')
-        if picture.resolve() == file.resolve():
+        while picture in taken:
+            picture = picture.with_name(f'{picture.name}.png')
+        if picture.resolve() in images:
             sys.exit(f'error: the picture of {file} would replace it: choose another --out-dir')
-        pictures.append(picture)
-    return pictures
+        named[file] = picture
+        taken.add(picture)
+    return [named[file] for file in files]
+
+
+def find_files(args: argparse.Namespace) -> tuple[list[Path | str], list[Path]]:
+    """What to look at, files or a URL, and a picture for each."""
+    out_dir = Path(args.out_dir)
+    if is_url(args.images):
+        name = Path(name_in_url(args.images))
+        if name.suffix.lower() not in WRITABLE:
+            name = Path(f'{name}.png')
+        return [args.images], [out_dir / name]
+    files, skipped = find_images(args.images, out_dir)
+    if skipped:
+        print(f'passed over {len(skipped)} files that are no images: {shorten(skipped)}')
+    if not files:
+        sys.exit(f'error: no image found: {args.images}')
+    return list(files), name_pictures(files, out_dir)
 
 
 def main(args: argparse.Namespace) -> int:
-    files = find_images(args.images)
-    if not files:
-        sys.exit(f'error: no image found: {args.images}')
+    files, pictures = find_files(args)
     out_dir = Path(args.out_dir)
-    pictures = name_pictures(files, out_dir)
+    with errors_in_one_line(ValueError):
+        visualizer = DetVisualizer(font=args.font)
     cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
     with errors_in_one_line(CheckpointError):
         model: Any = init_detector(
             cfg, args.checkpoint, args.device, allow_mismatch=args.allow_mismatch
         )
     classes = list(model.dataset_meta.get('classes', ()))
-    load = LoadImageFromFile()
-    visualizer = DetVisualizer()
+    load, _ = test_pipeline(model)
     visualizer.dataset_meta = model.dataset_meta
 
     records = []
@@ -131,15 +152,15 @@ def main(args: argparse.Namespace) -> int:
     for file, picture in zip(files, pictures, strict=True):
         start = time.perf_counter()
         try:
-            image = load(dict(img_path=str(file)))['img']
+            image = to_pipeline_input(file, load)['img']
             sample = inference_detector(model, image)
         except UnreadableImageError as error:
-            print(f'error: {file}: {error}', file=sys.stderr)
+            print(f'error: {error}', file=sys.stderr)
             continue
         records.append(to_record(file, sample, classes, args.score_thr))
         seconds += time.perf_counter() - start
         visualizer.add_datasample(
-            file.name,
+            picture.name,
             image[..., ::-1].copy(),
             sample,
             out_file=picture,

@@ -63,7 +63,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """The config as the command line changes it."""
     cfg = read_config(args.config, args.cfg_options, required=('model', 'test_dataloader'))
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(cfg.filename).stem}'
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.allow_mismatch:
         cfg.allow_mismatch = True

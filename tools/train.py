@@ -95,7 +95,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args.config, args.cfg_options, required=('model', 'train_dataloader'))
     check_input_file('checkpoint', cfg.get('load_from'))
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(cfg.filename).stem}'
     if args.amp:
         enable_amp(cfg)
     if args.auto_scale_lr:

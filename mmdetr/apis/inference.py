@@ -3,11 +3,10 @@
 import copy
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
@@ -17,12 +16,14 @@ from mmengine.registry import DefaultScope
 from mmdetr.checkpoint import check_for_use, load_into, read_checkpoint
 from mmdetr.config.check import INFERENCE_KEYS, check_config_types
 from mmdetr.config.options import apply_cfg_options
+from mmdetr.config.reading import load_config
+from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
 from mmdetr.structures import DetDataSample
 
+from .images import ImageInput, is_single, to_pipeline_input
 from .optimize import optimize_for_inference
-
-ImageInput: TypeAlias = str | os.PathLike | np.ndarray
+from .threads import building, leave_threads_to_parent
 
 
 def init_detector(
@@ -33,10 +34,11 @@ def init_detector(
     optimize: bool | dict[str, Any] = False,
     allow_mismatch: bool = False,
 ) -> BaseModel:
-    """Builds a detector for inference.
+    """Build a detector for inference.
 
     Args:
-        config: Config file or object.
+        config: Config file, name of one of the package's (as ``'detr_r50_8xb2-150e_coco'``), or
+            object.
         checkpoint: File of any format that ``mmdetr.checkpoint`` reads. None leaves the weights
             random, with a warning; weights named by ``init_cfg`` are never fetched here.
         device: Where the model runs; the GPU if there is one by default.
@@ -57,10 +59,10 @@ def init_detector(
         CheckpointError: The checkpoint cannot be used, leaves a part of the model random or is of
             another model; the message names classes, weights and keys of the config.
     """
-    config = config.copy() if isinstance(config, Config) else Config.fromfile(config)
+    config = config.copy() if isinstance(config, Config) else load_config(config)
     apply_cfg_options(config, cfg_options)
     check_config_types(config, INFERENCE_KEYS)
-    with DefaultScope.overwrite_default_scope('mmdetr'):
+    with building(), DefaultScope.overwrite_default_scope('mmdetr'):
         model = MODELS.build(_without_pretrained(config.model))
     # The class head is loaded by name where the config names classes.
     model.dataset_meta = _config_meta(config)
@@ -86,39 +88,53 @@ def inference_detector(model: BaseModel, imgs: ImageInput) -> DetDataSample: ...
 
 
 @overload
-def inference_detector(model: BaseModel, imgs: Sequence[ImageInput]) -> list[DetDataSample]: ...
+def inference_detector(model: BaseModel, imgs: Iterable[ImageInput]) -> list[DetDataSample]: ...
 
 
 @torch.no_grad()
 def inference_detector(
-    model: BaseModel, imgs: ImageInput | Sequence[ImageInput]
+    model: BaseModel, imgs: ImageInput | Iterable[ImageInput]
 ) -> DetDataSample | list[DetDataSample]:
-    """Detects objects, one image at a time so that no image is padded for another's sake.
+    """Detect objects, one image at a time so that no image is padded for another's sake.
 
-    Images pass the config's test pipeline.
+    Images pass the config's test pipeline. May be called from several threads at once.
 
     Args:
         model: From :func:`init_detector`.
-        imgs: Path of an image, a uint8 array [h, w, 3] in BGR order as cv2 and mmcv read it, or a
-            sequence of these.
+        imgs: One of these, or a list, generator or other iterable of them:
+
+            - a path, or an http(s) URL;
+            - the bytes of an image file, or a file opened with ``'rb'``;
+            - a PIL image, read as files are: turned upright by its EXIF tag, without alpha;
+            - a uint8 array [h, w, 3] in BGR order, as cv2 and mmcv read images; [h, w] and
+              [h, w, 1] are grey, the fourth channel of BGRA is dropped;
+            - a tensor [3, h, w] in RGB order, as torchvision reads images: uint8, or float in 0..1;
+              [1, h, w] is grey, the fourth channel of RGBA is dropped.
 
     Returns:
         A data sample with ``pred_instances`` (``bboxes`` absolute xyxy in the frame of the original
-        image, ``scores``, ``labels``), or a list of them for a sequence.
+        image, ``scores``, ``labels``), or a list of them for several images.
 
     Raises:
         UnreadableImageError: A file is missing or no image; the message names it.
-        ValueError: An array is no BGR image.
+        TypeError: Something is no image.
+        ValueError: An array or tensor has another layout or range; nothing is guessed.
     """
-    if isinstance(imgs, (str, os.PathLike, np.ndarray)):
-        return inference_detector(model, [imgs])[0]
-    load, transform = _test_pipeline(model.cfg)
+    leave_threads_to_parent()
+    single = is_single(imgs)
+    images: Any = [imgs] if single else imgs
+    load, transform = test_pipeline(model)
     results = []
-    for number, img in enumerate(imgs):
-        data = _from_array(img) if isinstance(img, np.ndarray) else load(dict(img_path=str(img)))
+    for number, img in enumerate(images):
+        try:
+            data = to_pipeline_input(img, load)
+        except (TypeError, ValueError, UnreadableImageError) as error:
+            if single:
+                raise
+            raise type(error)(f'image {number} of the list: {error}') from error
         data['img_id'] = number
         results += model.test_step(pseudo_collate([transform(data)]))
-    return results
+    return results[0] if single else results
 
 
 def _without_pretrained(model_cfg: Any) -> Any:
@@ -137,19 +153,37 @@ def _without_pretrained(model_cfg: Any) -> Any:
 def _config_meta(config: Config) -> dict[str, Any]:
     """What the config says about classes without reading an annotation file."""
     dataset = config.get('test_dataloader', {}).get('dataset', {})
-    with DefaultScope.overwrite_default_scope('mmdetr'):
+    with building(), DefaultScope.overwrite_default_scope('mmdetr'):
         dataset_class = DATASETS.get(dataset['type']) if 'type' in dataset else None
     meta = dict(getattr(dataset_class, 'METAINFO', {}))
     return meta | dict(dataset.get('metainfo', {}))
 
 
-def _test_pipeline(config: Config) -> tuple[Any, Compose]:
-    """The loading step and the rest of the test pipeline, without annotations."""
-    if 'test_dataloader' not in config:
+def test_pipeline(model: BaseModel) -> tuple[Any, Compose]:
+    """The loading step and the rest of the test pipeline of a model's config, without annotations.
+
+    They are built once, kept with the model, and built anew when the config has another pipeline.
+
+    Raises:
+        ValueError: The config has no test data.
+    """
+    if 'test_dataloader' not in model.cfg:
         raise ValueError('the config has no test_dataloader, whose pipeline prepares the images')
+    steps = model.cfg.test_dataloader.dataset.get('pipeline', [])
+    kept = getattr(model, '_test_pipeline', None)
+    if kept is None or kept[0] != steps:
+        with building():
+            kept = getattr(model, '_test_pipeline', None)
+            if kept is None or kept[0] != steps:
+                kept = copy.deepcopy(steps), _build_pipeline(steps)
+                model._test_pipeline = kept
+    return kept[1]
+
+
+def _build_pipeline(steps: list[dict]) -> tuple[Any, Compose]:
     load_cfg: dict[str, Any] = dict(type='LoadImageFromFile')
     others = []
-    for step in config.test_dataloader.dataset.get('pipeline', []):
+    for step in steps:
         name = step['type'].rpartition('.')[2]
         if name == 'LoadImageFromFile':
             load_cfg = step
@@ -157,11 +191,3 @@ def _test_pipeline(config: Config) -> tuple[Any, Compose]:
             others.append(step)
     with DefaultScope.overwrite_default_scope('mmdetr'):
         return TRANSFORMS.build(load_cfg), Compose(others)
-
-
-def _from_array(img: np.ndarray) -> dict[str, Any]:
-    if img.ndim != 3 or img.shape[2] != 3 or img.dtype != np.uint8:
-        raise ValueError(
-            f'an image array must be uint8 [h, w, 3] in BGR order, got {img.dtype} {img.shape}'
-        )
-    return dict(img=img, img_shape=img.shape[:2], ori_shape=img.shape[:2])

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from .package_configs import closest_configs, find_config
+
 
 class CfgOptions(argparse.Action):
     """mmengine's DictAction for ``--cfg-options``, with an error for what is no ``key=value``."""
@@ -46,7 +48,7 @@ def check_input_file(kind: str, path: str | None) -> None:
     """Look whether a file can be read, unless it is a URL or None.
 
     Args:
-        kind: What the file is, for the message.
+        kind: What the file is, for the message; ``'config'`` may be a name that the package has.
         path: What the command line says.
 
     Raises:
@@ -57,12 +59,17 @@ def check_input_file(kind: str, path: str | None) -> None:
     try:
         if os.path.isdir(path) and kind == 'checkpoint':  # of a hub
             return
+        if kind == 'config':
+            path = find_config(path)
         if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait
             sys.exit(f'error: {kind} cannot be read: {path}: no regular file')
         with open(path, 'rb'):
             pass
-    except FileNotFoundError:
-        sys.exit(f'error: {kind} not found: {path}')
+    except FileNotFoundError as error:
+        if error.filename is None:  # find_config's
+            sys.exit(f'error: {error}')
+        hint = closest_configs(path) if kind == 'config' else ''
+        sys.exit(f'error: {kind} not found: {path}{hint}')
     except OSError as error:
         sys.exit(f'error: {kind} cannot be read: {path}: {error.strerror}')
 

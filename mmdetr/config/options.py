@@ -11,6 +11,8 @@ from mmengine.config import Config
 
 from . import yaml_files  # noqa: F401  YAML configs run nothing
 from .check import check_config_types
+from .package_configs import find_config
+from .reading import load_config
 from .schema import RunConfig
 from .type_hints import join
 
@@ -23,7 +25,7 @@ def read_config(
     """Read the config file of a command line tool and apply ``--cfg-options``.
 
     Args:
-        path: The config file.
+        path: The config file, or the name of one of the package's.
         options: Overrides by dotted key.
         required: Top-level keys that the tool cannot do without.
 
@@ -33,7 +35,8 @@ def read_config(
             names the file or the key.
     """
     try:
-        cfg = Config.fromfile(path)
+        path = find_config(path)
+        cfg = load_config(path)
     except Exception as error:  # a config is a program: it may fail in any way
         sys.exit(f'error: {_reading_error(path, error)}')
     try:

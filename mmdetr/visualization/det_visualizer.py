@@ -1,28 +1,50 @@
 """Draw ground truth and predictions."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 from PIL import Image
 
 from mmdetr.registry import VISUALIZERS
 from mmdetr.structures import DetDataSample
+from mmdetr.utils.text import shorten
 
 from .drawing import class_colour, draw_boxes, side_by_side
+from .fonts import check_font, font_for
 
 
 @VISUALIZERS.register_module()
 class DetVisualizer(Visualizer):
     """Draw detection samples and hand the pictures to files or to mmengine's backends.
 
-    Takes mmengine's arguments (``vis_backends``, ``save_dir``, ...). Class names come from
-    ``dataset_meta['classes']``; numbers stand in where they are unknown. Unlike mmengine's, it
+    Class names come from ``dataset_meta['classes']``; numbers stand in where they are unknown, or
+    where no installed font has their characters, which one warning says. Unlike mmengine's, it
     draws on every rank: in a distributed test each rank writes the files of its own images, while
     the backends still hear from the main process only.
+
+    Args:
+        name: Name of the instance.
+        font: Font file for class names; by default, and for names that it cannot write, one of the
+            installed fonts that can.
+        **kwargs: mmengine's arguments (``vis_backends``, ``save_dir``, ...).
+
+    Raises:
+        ValueError: ``font`` is no font file.
     """
+
+    def __init__(self, name: str = 'visualizer', font: str | None = None, **kwargs: Any) -> None:
+        if font is not None:
+            check_font(font)
+        super().__init__(name, **kwargs)
+        self.font = font
+        self._unwritable: set[str] = set()
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -123,11 +145,38 @@ class DetVisualizer(Visualizer):
             scores = instances.scores.tolist()
             captions = [f'{c} {s:.2f}' for c, s in zip(captions, scores, strict=True)]
         bboxes_xyxy = instances.bboxes.float().cpu().numpy().reshape(-1, 4) * scale
-        return draw_boxes(image, bboxes_xyxy, captions, [class_colour(k) for k in labels], title)
+        return draw_boxes(
+            image, bboxes_xyxy, captions, [class_colour(k) for k in labels], title, self.font
+        )
 
     def _class_name(self, label: int) -> str:
         classes = (self.dataset_meta or {}).get('classes', ())
-        return str(classes[label]) if label < len(classes) else f'class {label}'
+        if label >= len(classes):
+            return f'class {label}'
+        name = ' '.join(str(classes[label]).split())  # Pillow measures single lines only
+        if self._is_writable(name):
+            return name
+        if name not in self._unwritable:
+            self._warn_of_unwritable(classes)
+        return f'class {label}'
+
+    def _is_writable(self, name: str) -> bool:
+        """Whether a font has all characters of a name and of the score behind it."""
+        return font_for(f'{name} 0123456789.', self.font) is not None
+
+    def _warn_of_unwritable(self, classes: Sequence) -> None:
+        """Name all classes that cannot be written, once for all pictures."""
+        names = [' '.join(str(each).split()) for each in classes]
+        without_font = [name for name in names if not self._is_writable(name)]
+        self._unwritable |= set(without_font)
+        print_log(
+            f'{len(without_font)} of {len(names)} class names are drawn as numbers, since no '
+            f'installed font has their characters: {shorten(without_font)}. Install one that has '
+            'them (Debian: fonts-noto-cjk for Chinese, Japanese and Korean), or name a font file: '
+            "--font of infer, visualizer=dict(type='DetVisualizer', font=...) in a config",
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _from_list(instances: list[dict]) -> InstanceData:

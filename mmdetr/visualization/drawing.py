@@ -3,13 +3,13 @@
 import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mmdetr.structures.bboxes import Bbox, common_area
+
+from .fonts import DEFAULT_FONT, font_for
 
 # Small images are enlarged until labels fit beside the objects.
 MIN_SHORT_SIDE = 400
@@ -33,6 +33,7 @@ def draw_boxes(
     captions: Sequence[str],
     colours: Sequence[Colour],
     title: str = '',
+    font_file: str | None = None,
 ) -> np.ndarray:
     """Draw boxes with a caption each.
 
@@ -43,6 +44,7 @@ def draw_boxes(
         captions: N texts.
         colours: N colours.
         title: Text of a strip above the image; none by default.
+        font_file: Font of captions that it has all characters of; else one is looked for.
 
     Returns:
         uint8 RGB; larger than the image by a whole factor when that is small.
@@ -54,7 +56,7 @@ def draw_boxes(
         canvas = canvas.resize((width * factor, height * factor), Image.Resampling.BICUBIC)
     short_side = min(canvas.size)
     line_width = max(2, round(short_side / 160))
-    font = _font(int(np.clip(0.032 * short_side, 13, 24)))
+    font_size = int(np.clip(0.032 * short_side, 13, 24))
 
     draw = ImageDraw.Draw(canvas)
     rectangles = _visible_rectangles(bboxes_xyxy * factor, canvas.size)
@@ -62,8 +64,9 @@ def draw_boxes(
         _draw_outline(draw, rectangle, colour, line_width)
     taken: list[Bbox] = []
     for rectangle, caption, colour in zip(rectangles, captions, colours, strict=True):
+        font = _font(font_size, font_for(caption, font_file) or DEFAULT_FONT)
         _draw_caption(draw, rectangle, caption, colour, font, taken)
-    return np.asarray(_with_title(canvas, title, font) if title else canvas)
+    return np.asarray(_with_title(canvas, title, _font(font_size)) if title else canvas)
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -78,10 +81,8 @@ def _enlargement(height: int, width: int) -> int:
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    # matplotlib comes with mmengine, and its font has more scripts than Pillow's own.
-    folder = Path(matplotlib.get_data_path(), 'fonts', 'ttf')
-    return ImageFont.truetype(str(folder / 'DejaVuSans.ttf'), size)
+def _font(size: int, file: str = DEFAULT_FONT) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)
 
 
 def _visible_rectangles(bboxes_xyxy: np.ndarray, size: tuple[int, int]) -> list[Bbox]:

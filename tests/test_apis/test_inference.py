@@ -170,6 +170,8 @@ def test_paths_arrays_and_sequences_agree(detector, files):
         assert same(inference_detector(detector, path), result)
         assert same(inference_detector(detector, array), result)
     assert inference_detector(detector, []) == []
+    lazily = inference_detector(detector, (Image.open(path) for path in paths))
+    assert all(map(same, lazily, together))
 
 
 def test_pipelines_without_a_loading_step(detector, files):
@@ -188,9 +190,12 @@ def test_bad_images_are_named(detector, tmp_path):
     for path in (broken, tmp_path / 'gone.jpg'):
         with pytest.raises(UnreadableImageError, match=path.name):
             inference_detector(detector, path)
-    for array in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((5, 5, 4), np.uint8)):
-        with pytest.raises(ValueError, match=r'uint8 \[h, w, 3\] in BGR'):
-            inference_detector(detector, array)
+        with pytest.raises(UnreadableImageError, match=f'image 1 of the list: .*{path.name}'):
+            inference_detector(detector, [np.zeros((5, 5, 3), np.uint8), path])
+    with pytest.raises(TypeError, match='image 0 of the list: no image: list'):
+        inference_detector(detector, [['a.png']])
+    with pytest.raises(TypeError, match='no image: NoneType; taken is'):
+        inference_detector(detector, None)
 
 
 # --- tools/infer.py ---
@@ -243,6 +248,34 @@ def test_infer_goes_on_after_unreadable_files(infer, tmp_path, capsys):
     # Same name, different folders.
     assert (tmp_path / 'out' / 'x.png').is_file()
     assert (tmp_path / 'out' / 'a' / 'x.png').is_file()
+
+
+def test_infer_names_what_it_passes_over_and_loses_no_picture(infer, tmp_path, capsys):
+    folder = tmp_path / 'in'
+    (folder / 'sub').mkdir(parents=True)
+    for name in ('a.gif', 'a.gif.png', 'sub/a.gif', 'sub/A.PNG'):
+        Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(folder / name)
+    (folder / 'notes.txt').touch()
+    assert infer(folder, '--out-dir', folder / 'out') == 0
+    printed = capsys.readouterr().out
+    assert f'passed over 1 files that are no images: {folder}/notes.txt' in printed
+    assert '4 images' in printed
+    pictures = ['a.gif.png', 'a.gif.png.png', 'sub/A.PNG', 'sub/a.gif.png']
+    found = [path for path in (folder / 'out').rglob('*') if path.suffix.lower() == '.png']
+    assert sorted(path.relative_to(folder / 'out').as_posix() for path in found) == pictures
+    # Once more: what it made is no input.
+    assert infer(folder, '--out-dir', folder / 'out') == 0
+    assert '4 images' in capsys.readouterr().out
+
+
+def test_infer_takes_a_url(infer, files, tmp_path, monkeypatch):
+    content = (files / 'images' / 'a.png').read_bytes()
+    monkeypatch.setattr('mmdetr.apis.images._fetch', lambda url: content)
+    url = 'https://example.org/photos/a.webp?size=1'
+    assert infer(url, '--out-dir', tmp_path) == 0
+    (record,) = json.loads((tmp_path / 'predictions.json').read_text())
+    assert record['file'] == url
+    assert (tmp_path / 'a.webp.png').is_file()
 
 
 def test_infer_refuses_what_makes_no_sense(infer, files, tmp_path):

@@ -70,7 +70,7 @@ from mmdetr.evaluation import CocoMetric
 def load_config(args: argparse.Namespace) -> Config:
     """The config with the loop over decoder layers in place of its test loop."""
     cfg = read_config(args.config, args.cfg_options, required=('model', 'test_dataloader'))
-    cfg.work_dir = args.out_dir or f'work_dirs/{Path(args.config).stem}/decoder_layers'
+    cfg.work_dir = args.out_dir or f'work_dirs/{Path(cfg.filename).stem}/decoder_layers'
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.test_cfg = dict(type='DecoderLayersLoop', nms_iou=args.nms_iou)
     return cfg

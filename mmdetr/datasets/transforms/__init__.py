@@ -3,7 +3,7 @@ import mmcv.transforms  # noqa: F401  RandomChoice and RandomChoiceResize are mm
 from .crop import RandomCrop
 from .flip import RandomFlip
 from .formatting import PackDetInputs
-from .loading import LoadAnnotations, LoadImageFromFile, UnreadableImageError
+from .loading import LoadAnnotations, LoadImageFromFile, UnreadableImageError, decode_image
 from .object_fields import add_object_field, keep_objects, object_fields
 from .resize import Resize
 
@@ -16,6 +16,7 @@ __all__ = [
     'Resize',
     'UnreadableImageError',
     'add_object_field',
+    'decode_image',
     'keep_objects',
     'object_fields',
 ]

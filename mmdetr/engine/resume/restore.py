@@ -143,10 +143,11 @@ def _compare_classes(runner: 'DetectionRunner', filename: str, meta: dict) -> No
     classes, saved = metainfo.get('classes'), (meta.get('dataset_meta') or {}).get('classes')
     names, others = clean_names(classes), clean_names(saved)
     if names and others and not same_classes(names, others):
+        trained, given = shorten(saved or ()), shorten(classes or ())
         raise CheckpointError(
-            f'{filename} cannot be resumed: it was trained on the classes {shorten(saved or ())}, the '
-            f'data have {shorten(classes or ())}. Resuming needs the same in the same order; load_from '
-            'starts a new training and takes the class rows by name'
+            f'{filename} cannot be resumed: it was trained on the classes {trained}, the data have '
+            f'{given}. Resuming needs the same in the same order; load_from starts a new training '
+            'and takes the class rows by name'
         )
 
 
