@@ -94,36 +94,36 @@ def decode_image(content: bytes | Image.Image, exif_frame: str = 'shown') -> np.
         UnreadableImageError: It is broken, or holds numbers that 8 bits cannot.
     """
     try:
+        if isinstance(content, Image.Image):
+            _refuse_deep(content, b'')  # before copying, which drops what tells it
+            return image_to_bgr(content.copy(), None, exif_frame)
         return _decode(content, None, exif_frame)
     # As in LoadImageFromFile: decoders raise whatever a broken file leads them into.
     except Exception as error:
         raise UnreadableImageError(f'cannot read image: {error}') from error
 
 
-def _decode(
-    content: bytes | Image.Image, stated_size: tuple[int, int] | None, exif_frame: str
-) -> np.ndarray:
+def _decode(content: bytes, stated_size: tuple[int, int] | None, exif_frame: str) -> np.ndarray:
     """Turn an image file's content into uint8 [h, w, 3] BGR; ``stated_size`` is (w, h)."""
     if not content:
         raise ValueError('the file is empty')
     try:
-        # A copy, since the image is turned in place.
-        image = (
-            content.copy() if isinstance(content, Image.Image) else Image.open(io.BytesIO(content))
-        )
+        image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
         raise ValueError('it is no image, or of an unknown format') from None
     with image:
         if image.format in PROGRAM_FORMATS:
             raise ValueError(f'{image.format} files are programs; convert it to PNG first')
-        if image.mode.startswith(DEEP_MODES) or _is_deep(
-            image, content if isinstance(content, bytes) else b''
-        ):
-            raise ValueError(
-                f'mode {image.mode} has more than 8 bits per channel; '
-                'convert it to an 8-bit image first'
-            )
+        _refuse_deep(image, content)
         return image_to_bgr(image, stated_size, exif_frame)
+
+
+def _refuse_deep(image: Image.Image, content: bytes) -> None:
+    if image.mode.startswith(DEEP_MODES) or _is_deep(image, content):
+        raise ValueError(
+            f'mode {image.mode} has more than 8 bits per channel; '
+            'convert it to an 8-bit image first'
+        )
 
 
 def image_to_bgr(
