@@ -1,10 +1,12 @@
 """The config that a checkpoint of ours carries as text, read without running it."""
 
 import ast
+import math
 from collections.abc import Mapping
 from typing import Any
 
 _LONGEST = 4_000_000
+_NUMBERS = {'inf': math.inf, 'nan': math.nan}
 
 
 def parse_config(config: Any) -> dict[str, Any] | None:
@@ -36,6 +38,11 @@ def parse_config(config: Any) -> dict[str, Any] | None:
 
 
 def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name) and node.id in _NUMBERS:
+        return _NUMBERS[node.id]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = _value(node.operand)
+        return -number if isinstance(number, int | float) else ast.unparse(node)
     if isinstance(node, ast.List | ast.Tuple):
         return [_value(each) for each in node.elts]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':

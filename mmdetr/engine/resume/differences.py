@@ -7,11 +7,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmdetr.checkpoint.config_text import parse_config
 from mmdetr.config.schema import RunConfig
 from mmdetr.config.type_hints import join
 from mmdetr.datasets.wrappers import leaf_datasets
-
-from .config_text import parse_config_text
 
 # Where the run is kept and how it is shown changes nothing in it, and neither does testing.
 _ELSEWHERE = {
@@ -44,8 +43,8 @@ def config_differences(saved_text: Any, config: Config) -> list[str] | None:
     Returns:
         A line for each value; None where the text cannot be read.
     """
-    saved, present = parse_config_text(saved_text), parse_config_text(config.pretty_text)
-    if saved is None or present is None:
+    saved, present = parse_config(saved_text), parse_config(config.pretty_text)
+    if not saved or not present:
         return None
     lines = []
     for key in RunConfig.__annotations__:

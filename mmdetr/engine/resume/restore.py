@@ -11,11 +11,11 @@ from torch import nn
 
 from mmdetr.checkpoint import CheckpointError
 from mmdetr.checkpoint.class_rows import clean_names, same_classes
+from mmdetr.checkpoint.config_text import parse_config
 from mmdetr.utils.model import unwrap
 from mmdetr.utils.text import shorten
 
 from ..data_sampling import SkippingBatchSampler
-from .config_text import parse_config_text
 from .differences import changed_data_files, config_differences
 from .history import ValidationHistory
 from .hook_states import restore_hooks
@@ -85,7 +85,7 @@ def _restore_optimizer(
     if runner.param_schedulers is not None:
         runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     wrapper, wanted = runner.optim_wrapper, settings_of(runner.optim_wrapper)
-    saved = parse_config_text(checkpoint['meta'].get('cfg')) or {}
+    saved = parse_config(checkpoint['meta'].get('cfg')) or {}
     try:
         saved_type = saved['optim_wrapper']['optimizer']['type']
     except (KeyError, TypeError):
