@@ -90,9 +90,10 @@ def _compare_classes(runner: 'DetectionRunner', filename: str, meta: dict) -> No
     names, others = clean_names(classes), clean_names(saved)
     if names and others and not same_classes(names, others):
         raise CheckpointError(
-            f'{filename} cannot be resumed: it was trained on the classes {shorten(map(str, others))}, the '
-            f'data have {shorten(map(str, names))}. Resuming needs the same in the same order; load_from '
-            'starts a new training and takes the class rows by name'
+            f'{filename} cannot be resumed: it was trained on the classes '
+            f'{shorten(map(str, others))}, the data have {shorten(map(str, names))}. Resuming '
+            'needs the same in the same order; load_from starts a new training and takes the '
+            'class rows by name'
         )
 
 
