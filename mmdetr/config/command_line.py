@@ -57,11 +57,14 @@ def check_input_file(kind: str, path: str | None) -> None:
     if path is None or '://' in path:
         return
     try:
-        if os.path.isdir(path) and kind == 'checkpoint':  # of a hub
-            return
         if kind == 'config':
             path = find_config(path)
-        if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait
+        if kind == 'checkpoint' and os.path.isdir(path):
+            of_a_hub = ('model.safetensors', 'pytorch_model.bin')
+            if any(name.startswith(of_a_hub) for name in os.listdir(path)):
+                return
+        elif os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            # Opening a pipe would wait.
             sys.exit(f'error: {kind} cannot be read: {path}: no regular file')
         with open(path, 'rb'):
             pass

@@ -143,7 +143,7 @@ def _compare_classes(runner: 'DetectionRunner', filename: str, meta: dict) -> No
     classes, saved = metainfo.get('classes'), (meta.get('dataset_meta') or {}).get('classes')
     names, others = clean_names(classes), clean_names(saved)
     if names and others and not same_classes(names, others):
-        trained, given = shorten(saved or ()), shorten(classes or ())
+        trained, given = shorten(map(str, others)), shorten(map(str, names))
         raise CheckpointError(
             f'{filename} cannot be resumed: it was trained on the classes {trained}, the data have '
             f'{given}. Resuming needs the same in the same order; load_from starts a new training '
