@@ -11,8 +11,9 @@ class DetDataset(BaseDataset):
 
     Entries of the data list: ``img_id``, ``width``, ``height`` and ``instances``, a list of
     ``dict(bbox=[x1, y1, x2, y2], bbox_label=0..K-1, ignore_flag=0|1)`` in pixels of the original
-    image, each with a ``mask`` (COCO's polygons or RLE) where the set has masks. ``metainfo``
-    holds ``classes`` and ``cat_ids``, both indexed by label.
+    image, each with the ``area`` that the file states, if any, and a ``mask`` (COCO's polygons or
+    RLE) where the set has masks. ``metainfo`` holds ``classes`` and ``cat_ids``, both indexed by
+    label.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -194,6 +194,6 @@ def test_child_of_the_custom_config(tmp_path):
     assert [batch['data_samples'][0].img_id for batch in val] == [0, 1, 2]
     assert val[1]['inputs'][0].shape == (3, 800, 1066)
     assert val[1]['data_samples'][0].instances == [
-        dict(bbox=[10, 10, 30, 30], bbox_label=1, ignore_flag=0),
-        dict(bbox=[5, 5, 25, 25], bbox_label=2, ignore_flag=1),
+        dict(bbox=[10, 10, 30, 30], bbox_label=1, ignore_flag=0, area=400),
+        dict(bbox=[5, 5, 25, 25], bbox_label=2, ignore_flag=1, area=400),
     ]

@@ -73,7 +73,7 @@ def test_good_data(check: Any) -> None:
     assert 'from scratch on 4 images for 3 steps' in output
     assert '4 pictures stand in both train_dataloader and val_dataloader' in output
     assert output.endswith('0 errors, 2 warnings\n')
-    assert output.count('val_dataloader') == 1, 'test_dataloader is the same'
+    assert output.count('info: val_dataloader: ') == 1, 'test_dataloader is the same'
 
 
 def test_training_data_that_are_validation_data_too(tmp_path: Path, check: Any) -> None:
