@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +25,14 @@ def pytest_report_header() -> str:
 def _mmdetr_scope() -> None:
     """Registries resolve names as they do under a config with default_scope='mmdetr'."""
     init_default_scope('mmdetr')
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _own_cache(tmp_path_factory: Any) -> Iterator[None]:
+    """Keep what the data check caches out of the user's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
 
 
 @pytest.fixture
