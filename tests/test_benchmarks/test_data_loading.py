@@ -18,7 +18,7 @@ def small_photographs(monkeypatch):
 @pytest.mark.usefixtures('small_photographs')
 def test_tiny_run(benchmark, tmp_path, capsys):
     benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
-    content = json.loads((tmp_path / 'data_loading.json').read_text())
+    content = json.loads(next(tmp_path.glob('data_loading_*.json')).read_text())
     assert content['data'].startswith('generated')
     for pipeline in ('train', 'test'):
         result = content[pipeline]

@@ -50,7 +50,7 @@ def test_run_on_a_cpu(benchmark, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         benchmark('gpu_check.py', DEMO, *SMALL)
     assert end.value.code == 0
-    content = json.loads((tmp_path / 'gpu_check.json').read_text())
+    content = json.loads(next(tmp_path.glob('gpu_check_*.json')).read_text())
     assert content['device'] == 'cpu'
     assert not content['failed']
     result = content['models'][DEMO.stem]
@@ -124,7 +124,7 @@ def test_a_failing_model_is_named_and_the_others_go_on(benchmark, tmp_path, monk
     child.write_text(f"_base_ = '{DEMO}'\n")
     with pytest.raises(SystemExit, match=f'error: failed: {DEMO.stem}$'):
         benchmark('gpu_check.py', DEMO, child, *SMALL)
-    content = json.loads((tmp_path / 'gpu_check.json').read_text())
+    content = json.loads(next(tmp_path.glob('gpu_check_*.json')).read_text())
     assert content['models'] == dict(child=GPU_RESULT)
     assert content['failed'] == {DEMO.stem: 'ValueError: loss in DDP is 1 instead of 2'}
 
