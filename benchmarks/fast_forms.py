@@ -88,7 +88,6 @@ def training_variants(inputs: Any) -> dict[str, Callable[[], Any]]:
 
     from mmdetr.models.backbones import ResNet
     from mmdetr.models.fast import use_plain_forms
-    from mmdetr.models.layers import MultiheadAttention
     from mmdetr.structures import DetDataSample
 
     height, width = inputs.shape[-2:]
@@ -119,7 +118,6 @@ def training_variants(inputs: Any) -> dict[str, Callable[[], Any]]:
         'fast': call(build()),
         'plain': call(plain),
         'without fused blocks': call(without(build(), ResNet, BasicBlock, Bottleneck)),
-        'without fast dropout': call(without(build(), nn.Dropout, MultiheadAttention)),
     }
 
 

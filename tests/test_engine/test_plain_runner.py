@@ -28,7 +28,7 @@ def build(work_dir: Path, *custom_hooks: Any, **changes: Any) -> Runner:
 
 def test_all_hooks_are_known() -> None:
     assert set(NAMES) == {name for name in HOOKS.module_dict if hasattr(hooks, name)}
-    assert len(NAMES) == 11
+    assert len(NAMES) == 12
 
 
 @pytest.mark.parametrize('name', NAMES)

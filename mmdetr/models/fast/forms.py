@@ -4,10 +4,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from mmdetr.models.backbones.resnet import ResNet
-from mmdetr.models.layers import MultiheadAttention
 
-from .attention import FastMultiheadAttention
-from .dropout import FastDropout
 from .resnet import FastBasicBlock, FastBottleneck, FastResNet
 
 # A fast form derives from the plain one and has its parameters and buffers, so that weights fit
@@ -16,8 +13,6 @@ FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {
     ResNet: FastResNet,
     BasicBlock: FastBasicBlock,
     Bottleneck: FastBottleneck,
-    MultiheadAttention: FastMultiheadAttention,
-    nn.Dropout: FastDropout,
 }
 _PLAIN_FORMS = {fast: plain for plain, fast in FAST_FORMS.items()}
 
@@ -25,15 +20,15 @@ _PLAIN_FORMS = {fast: plain for plain, fast in FAST_FORMS.items()}
 def use_fast_forms(model: nn.Module) -> None:
     """Let a model compute in fast forms on a CPU, in training and inference; in place.
 
-    The numbers are those of the plain forms up to rounding, except for the random numbers of
-    dropout. On a GPU the plain forms compute. Forward hooks on the convolutions and batch norms
-    inside a block are not called, and what derives from a plain layer keeps its own form.
+    The numbers are those of the plain forms up to rounding. On a GPU the plain forms compute.
+    Forward hooks on the convolutions and batch norms inside a block are not called, and what
+    derives from a plain layer keeps its own form.
 
     Example:
-        >>> layers = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.1))
-        >>> use_fast_forms(layers)
-        >>> [type(layer).__name__ for layer in layers]
-        ['Linear', 'FastDropout']
+        >>> backbone = ResNet(18)
+        >>> use_fast_forms(backbone)
+        >>> type(backbone).__name__, type(backbone.layer1[0]).__name__
+        ('FastResNet', 'FastBasicBlock')
     """
     _change_classes(model, FAST_FORMS)
 

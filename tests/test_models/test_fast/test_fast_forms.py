@@ -8,95 +8,17 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FrozenBatchNorm2d
 
 from mmdetr.models.backbones.resnet import ResNet
-from mmdetr.models.fast import FAST_FORMS, attention, use_fast_forms, use_plain_forms
-from mmdetr.models.fast.attention import FastMultiheadAttention
+from mmdetr.models.fast import FAST_FORMS, use_fast_forms, use_plain_forms
 from mmdetr.models.fast.conv_norm import conv_norm, fold
-from mmdetr.models.fast.dropout import FastDropout, dropout
+from mmdetr.models.fast.resnet import FastBasicBlock
 from mmdetr.models.fast.winograd import WinogradConv2d
+from mmdetr.models.layers import MultiheadAttention
 from mmdetr.registry import MODELS
 from tests.helpers.reference import batch, model_config, read_case
-
-
-@pytest.mark.parametrize('p', [0.1, 0.5, 0.003])
-def test_dropout_share_and_scale(p):
-    torch.manual_seed(0)
-    x = torch.full((1001, 999), 2.0)
-    y = dropout(x, p, training=True)
-    count = x.numel()
-    zeros = (y == 0).sum().item()
-    # Five standard deviations of the binomial distribution, and the resolution of p.
-    assert abs(zeros - p * count) < 5 * (count * p * (1 - p)) ** 0.5 + count / 65536
-    assert y[y != 0].unique().tolist() == pytest.approx([2 / (1 - p)])
-
-
-def test_dropout_elements_are_independent():
-    """Four elements share one random integer: neighbours must not go together."""
-    torch.manual_seed(0)
-    kept = (dropout(torch.ones(1_000_000), 0.5, training=True) != 0).float() - 0.5
-    for distance in (1, 2, 3, 4, 5, 8):
-        correlation = (kept[distance:] * kept[:-distance]).mean() / 0.25
-        assert abs(correlation) < 5e-3, distance
-
-
-def test_dropout_gradient_follows_the_mask():
-    torch.manual_seed(0)
-    x = torch.rand(50, 70, dtype=torch.float64, requires_grad=True)
-    y = dropout(x, 0.3, training=True)
-    y.sum().backward()
-    torch.testing.assert_close(x.grad, (y != 0).double() / 0.7)
-    assert torch.autograd.gradcheck(
-        lambda z: dropout(z, 0.3, training=True) if torch.manual_seed(1) else z,
-        torch.rand(7, dtype=torch.float64, requires_grad=True),
-    )
-
-
-def test_dropout_follows_the_seed_and_rests_in_eval():
-    x = torch.rand(400)
-    layer = FastDropout(0.4)
-    outputs = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        outputs.append(layer(x))
-    assert torch.equal(outputs[0], outputs[1])
-    assert not torch.equal(outputs[0], outputs[2])
-    assert torch.equal(layer.eval()(x), x)
-    assert torch.equal(FastDropout(1.0)(x), torch.zeros(400))
-
-
-MASKS = {
-    'none': lambda: None,
-    'bool': lambda: torch.rand(2, 1, 5, 9) > 0.4,
-    'float': lambda: torch.randn(2, 4, 5, 9),
-    'empty row': lambda: torch.arange(5)[:, None].expand(2, 1, 5, 9) != 3,
-}
-
-
-@pytest.mark.parametrize('mask', MASKS)
-def test_attention_with_dropout_is_torchs(mask, monkeypatch):
-    """Step by step, but for the random numbers, it is the fused kernel's result and gradient."""
-    torch.manual_seed(0)
-    layer = FastMultiheadAttention(32, 4, dropout=0.25)
-    query, key, value = torch.randn(2, 5, 32), torch.randn(2, 9, 32), torch.randn(2, 9, 32)
-    query.requires_grad_()
-    attn_mask = MASKS[mask]()
-    seen = []
-
-    def keep_all(weights, p, training):
-        seen.append((weights.sum(-1), p, training))
-        return weights
-
-    expected = layer.eval()(query, key, value, attn_mask)
-    expected_gradient = torch.autograd.grad(expected.square().sum(), query)
-    monkeypatch.setattr(attention, 'dropout', keep_all)
-    output = layer.train()(query, key, value, attn_mask)
-    gradient = torch.autograd.grad(output.square().sum(), query)
-
-    assert [entry[1:] for entry in seen] == [(0.25, True)]
-    torch.testing.assert_close(output, expected)
-    torch.testing.assert_close(gradient, expected_gradient)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (4, 4), (5, 7), (13, 30)])
@@ -220,7 +142,7 @@ def test_a_detector_computes_the_same_in_both_forms(depth, frozen_stages):
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0
-        if isinstance(module, FastMultiheadAttention):
+        if isinstance(module, MultiheadAttention):
             module.dropout = 0.0
     kinds = {type(module) for module in model.modules()}
     assert kinds & set(FAST_FORMS.values())
@@ -249,12 +171,12 @@ def test_the_switch_of_the_config():
 
 
 def test_what_derives_from_a_plain_layer_keeps_its_form():
-    class Own(nn.Dropout):
+    class Own(BasicBlock):
         pass
 
-    layers = nn.Sequential(Own(0.1), nn.Dropout(0.1))
+    layers = nn.Sequential(Own(4, 4), BasicBlock(4, 4))
     use_fast_forms(layers)
-    assert [type(layer) for layer in layers] == [Own, FastDropout]
+    assert [type(layer) for layer in layers] == [Own, FastBasicBlock]
 
 
 def test_a_fast_model_is_copied_and_pickled_as_any():
