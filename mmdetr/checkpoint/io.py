@@ -41,8 +41,7 @@ def load_file(
             in torch's hub folder. ``.safetensors`` is read as such, anything else as torch.save
             wrote it.
         map_location: As in :func:`torch.load`.
-        verify: Compare the checksums inside a torch zip file, so that a changed bit is noticed;
-            half a second for a gigabyte.
+        verify: Compare the checksums inside a torch zip file, so that a changed bit is noticed.
 
     Raises:
         FileNotFoundError: No such file.
