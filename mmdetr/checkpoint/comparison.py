@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.registry import DefaultScope, Registry
 
 from mmdetr.registry import MODELS, TASK_UTILS, TRANSFORMS
+from mmdetr.utils.arguments import initialisers
 
 # What changes training, speed or memory alone, and what the rows of the weights settle.
 _HARMLESS = {
@@ -174,10 +175,7 @@ def _look_up(registry: Registry, name: str) -> type | None:
 def _defaults(kind: type) -> dict[str, Any]:
     """Defaults of a class's arguments, those that it hands on to a base class included."""
     defaults: dict[str, Any] = {}
-    for base in kind.__mro__:
-        init = vars(base).get('__init__')
-        if init is None or base is object:
-            continue
+    for init in initialisers(kind):
         parameters = inspect.signature(init).parameters.values()
         for parameter in parameters:
             if parameter.default is not parameter.empty:

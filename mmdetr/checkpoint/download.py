@@ -13,6 +13,8 @@ from urllib.request import Request, urlopen
 import torch
 from filelock import FileLock
 
+from mmdetr.utils.files import hash_file
+
 _HASH_IN_NAME = re.compile(r'-([0-9a-f]{8,64})\.')
 _SECONDS = 30.0  # without a byte from the server
 _BLOCK = 1 << 20
@@ -56,12 +58,14 @@ def fetch(url: str, check: Callable[[str], object], seconds: float = _SECONDS) -
     digest = found[1] if found else ''
     target = folder / name if digest else by_address
     with FileLock(f'{target}.lock'):
-        if target.is_file() and (not digest or _digest(target).startswith(digest)):
+        if target.is_file() and (
+            not digest or hash_file(target, hashlib.sha256()).startswith(digest)
+        ):
             return str(target)
         part = target.with_name(f'{os.getpid()}-{target.name}')  # the suffix tells the format
         try:
             _download(url, part, seconds)
-            if digest and not _digest(part).startswith(digest):
+            if digest and not hash_file(part, hashlib.sha256()).startswith(digest):
                 raise OSError('its content does not have the hash in its name')
             check(str(part))
             os.replace(part, target)
@@ -86,11 +90,3 @@ def _copy(source: BinaryIO, target: BinaryIO) -> int:
     while block := source.read(_BLOCK):
         size += target.write(block)
     return size
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,8 +2,10 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Union, get_type_hints
+
+from mmdetr.utils.arguments import initialisers
 
 from .type_hints import find_mismatches
 
@@ -15,7 +17,7 @@ def argument_hints(function: Callable) -> dict[str, Any]:
     default of another type than the hint says (``size: int = None``) widens the hint.
     """
     hints: dict[str, Any] = {}
-    for init in _initialisers(function):
+    for init in initialisers(function):
         try:
             parameters = inspect.signature(init).parameters.values()
         except (TypeError, ValueError):  # written in C
@@ -35,7 +37,7 @@ def argument_hints(function: Callable) -> dict[str, Any]:
 
 def takes_any_argument(function: Callable) -> bool:
     """Whether a class or function may take arguments that :func:`argument_hints` does not list."""
-    for init in _initialisers(function):
+    for init in initialisers(function):
         try:
             parameters = inspect.signature(init).parameters.values()
         except (TypeError, ValueError):
@@ -43,16 +45,6 @@ def takes_any_argument(function: Callable) -> bool:
         if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):
             return False
     return True
-
-
-def _initialisers(function: Callable) -> Iterator[Callable]:
-    if not inspect.isclass(function):
-        yield function
-        return
-    for base in function.__mro__:
-        init = vars(base).get('__init__')
-        if init is not None and base is not object:
-            yield init
 
 
 def _stated_hints(init: Callable) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from mmengine.registry import Registry
 
+from .arguments import initialisers
+
 
 def build_component(
     registry: Registry, cfg: dict, told: Mapping[str, Any], offered: Mapping[str, Any]
@@ -28,10 +30,7 @@ def build_component(
 def _argument_names(builder: Callable) -> set[str]:
     """Names of a builder's arguments, those that it hands on to a base class included."""
     names: set[str] = set()
-    for each in inspect.getmro(builder) if inspect.isclass(builder) else (builder,):
-        init = vars(each).get('__init__') if inspect.isclass(each) else each
-        if init is None or each is object:
-            continue
+    for init in initialisers(builder):
         parameters = inspect.signature(init).parameters.values()
         names |= {parameter.name for parameter in parameters}
         if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):

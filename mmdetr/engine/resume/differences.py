@@ -11,6 +11,7 @@ from mmdetr.checkpoint.config_text import parse_config
 from mmdetr.config.schema import RunConfig
 from mmdetr.config.type_hints import join
 from mmdetr.datasets.wrappers import leaf_datasets
+from mmdetr.utils.files import hash_file
 
 # Where the run is kept and how it is shown changes nothing in it, and neither does testing.
 _ELSEWHERE = {
@@ -106,16 +107,8 @@ def data_file_hashes(datasets: Mapping[str, Any]) -> dict[str, str]:
             if not isinstance(path, str | Path) or not Path(path).is_file():
                 continue
             name = key if len(leaves) == 1 else f'{key}.datasets.{index}'
-            hashes[f'{name}.ann_file'] = _hash_file(path)
+            hashes[f'{name}.ann_file'] = hash_file(path, hashlib.blake2b(digest_size=16))
     return hashes
-
-
-def _hash_file(path: str | Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, 'rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def changed_data_files(saved: Any, present: Mapping[str, str]) -> list[str]:

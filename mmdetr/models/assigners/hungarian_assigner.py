@@ -28,6 +28,10 @@ class Assignment(NamedTuple):
     query: Tensor
     target: Tensor
 
+    def layer(self, index: int) -> 'Assignment':
+        """Return the pairs of one decoder layer, L = 1; negative counts from the last."""
+        return Assignment(*(part[index : index + 1 or None] for part in self))
+
     @property
     def matched(self) -> tuple[Tensor, Tensor, Tensor]:
         """Index of the matched predictions in tensors [L, B, N, ...], giving [L, P, ...]."""

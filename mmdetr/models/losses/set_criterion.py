@@ -102,8 +102,9 @@ class SetCriterion(nn.Module):
                 ) from error
             losses = self.losses(prediction, targets, assignment)
             if self.statistics is not None:
-                labels = self.target_labels(prediction, targets, assignment)
-                losses |= self.statistics(prediction, labels, targets)
+                last = prediction.layer(-1)
+                labels = self.target_labels(last, targets, assignment.layer(-1))
+                losses |= self.statistics(last, labels, targets)
         return losses
 
     def targets(self, data_samples: list[DetDataSample], device: torch.device) -> list[SetTarget]:
