@@ -1,4 +1,9 @@
 from .attention import MultiheadAttention
+from .deformable_attention import (
+    DeformableSampling,
+    MultiScaleDeformableAttention,
+    multi_scale_deformable_attention,
+)
 from .mlp import MLP
 from .positional_encoding import (
     FlatPositionalEncoding,
@@ -10,12 +15,15 @@ from .transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     'MLP',
+    'DeformableSampling',
     'FlatPositionalEncoding',
     'LearnedPositionalEncoding',
+    'MultiScaleDeformableAttention',
     'MultiheadAttention',
     'SinePositionalEncoding',
     'TransformerDecoderLayer',
     'TransformerEncoderLayer',
     'inverse_sigmoid',
+    'multi_scale_deformable_attention',
     'sine_embedding',
 ]
