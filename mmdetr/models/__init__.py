@@ -4,7 +4,9 @@ from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
 from .heads import DETRHead
 from .layers import (
+    ContrastiveDenoising,
     FlatPositionalEncoding,
+    GroupDenoising,
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
@@ -29,6 +31,7 @@ __all__ = [
     'DETR',
     'BBoxL1Cost',
     'ClassificationCost',
+    'ContrastiveDenoising',
     'CrossEntropyLoss',
     'DETRHead',
     'DETRTransformer',
@@ -38,6 +41,7 @@ __all__ = [
     'FocalLoss',
     'GIoUCost',
     'GIoULoss',
+    'GroupDenoising',
     'HungarianAssigner',
     'InputProjection',
     'L1Loss',

@@ -4,6 +4,15 @@ from .deformable_attention import (
     MultiScaleDeformableAttention,
     multi_scale_deformable_attention,
 )
+from .denoising import (
+    ContrastiveDenoising,
+    DenoisingNoise,
+    DenoisingQueries,
+    GroupDenoising,
+    LabelEmbedding,
+    build_denoising,
+    denoising_attention,
+)
 from .mlp import MLP
 from .positional_encoding import (
     FlatPositionalEncoding,
@@ -15,14 +24,21 @@ from .transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     'MLP',
+    'ContrastiveDenoising',
     'DeformableSampling',
+    'DenoisingNoise',
+    'DenoisingQueries',
     'FlatPositionalEncoding',
+    'GroupDenoising',
+    'LabelEmbedding',
     'LearnedPositionalEncoding',
     'MultiScaleDeformableAttention',
     'MultiheadAttention',
     'SinePositionalEncoding',
     'TransformerDecoderLayer',
     'TransformerEncoderLayer',
+    'build_denoising',
+    'denoising_attention',
     'inverse_sigmoid',
     'multi_scale_deformable_attention',
     'sine_embedding',
