@@ -2,7 +2,15 @@ from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, Hung
 from .backbones import ResNet
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
-from .heads import DETRHead
+from .heads import (
+    AnchorQueries,
+    DeformableDETRHead,
+    DETRHead,
+    EncoderProposals,
+    MixedQueries,
+    PointQueries,
+    ProposalQueries,
+)
 from .layers import (
     ContrastiveDenoising,
     FlatPositionalEncoding,
@@ -19,8 +27,12 @@ from .losses import (
     QueryCriterion,
     SetCriterion,
 )
-from .necks import InputProjection
+from .necks import ChannelMapper, InputProjection
 from .transformers import (
+    AnchorDeformableDecoder,
+    DeformableDecoder,
+    DeformableEncoder,
+    DeformableTransformer,
     DETRTransformer,
     TorchTransformer,
     TransformerDecoder,
@@ -29,13 +41,21 @@ from .transformers import (
 
 __all__ = [
     'DETR',
+    'AnchorDeformableDecoder',
+    'AnchorQueries',
     'BBoxL1Cost',
+    'ChannelMapper',
     'ClassificationCost',
     'ContrastiveDenoising',
     'CrossEntropyLoss',
     'DETRHead',
     'DETRTransformer',
+    'DeformableDETRHead',
+    'DeformableDecoder',
+    'DeformableEncoder',
+    'DeformableTransformer',
     'DetDataPreprocessor',
+    'EncoderProposals',
     'FlatPositionalEncoding',
     'FocalCost',
     'FocalLoss',
@@ -46,7 +66,10 @@ __all__ = [
     'InputProjection',
     'L1Loss',
     'LearnedPositionalEncoding',
+    'MixedQueries',
+    'PointQueries',
     'PredictionStatistics',
+    'ProposalQueries',
     'QueryCriterion',
     'ResNet',
     'SetCriterion',

@@ -1,4 +1,17 @@
+from .deformable_detr_head import DeformableDETRHead
 from .detr_head import DETRHead
+from .encoder_proposals import EncoderProposals, Proposals
 from .postprocess import postprocess
+from .query_sources import AnchorQueries, MixedQueries, PointQueries, ProposalQueries
 
-__all__ = ['DETRHead', 'postprocess']
+__all__ = [
+    'AnchorQueries',
+    'DETRHead',
+    'DeformableDETRHead',
+    'EncoderProposals',
+    'MixedQueries',
+    'PointQueries',
+    'ProposalQueries',
+    'Proposals',
+    'postprocess',
+]

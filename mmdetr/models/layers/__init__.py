@@ -19,7 +19,7 @@ from .positional_encoding import (
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
-from .reference_points import inverse_sigmoid, sine_embedding
+from .reference_points import as_boxes, inverse_sigmoid, sine_embedding
 from .transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     'SinePositionalEncoding',
     'TransformerDecoderLayer',
     'TransformerEncoderLayer',
+    'as_boxes',
     'build_denoising',
     'denoising_attention',
     'inverse_sigmoid',
