@@ -9,10 +9,15 @@ import torch
 from tests.helpers.deformable_cases import CASES, build_model, our_name
 from tests.helpers.successor_cases import KEPT, batch, read_case
 
+# The others are between these.
+SLOW = ('deformable', 'deformable_refine', 'dab_deformable')
 LOSSES = dict(ce='cls', bbox='bbox', giou='giou')
 
 
-@pytest.fixture(scope='module', params=CASES)
+@pytest.fixture(
+    scope='module',
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CASES],
+)
 def case(request):
     """Meta data, arrays, model, batch, and the model's prediction in training."""
     meta, arrays = read_case(request.param)

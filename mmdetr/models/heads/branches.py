@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
-
-from mmdetr.models.layers import MLP
 
 # What a fresh model gives each class: the focal loss starts small.
 _PRIOR = 0.01
 
 
-def init_branches(cls_branches: Iterable[nn.Linear], reg_branches: Iterable[MLP]) -> None:
+def init_branches(cls_branches: Iterable[Any], reg_branches: Iterable[Any]) -> None:
     """Let every class start improbable and every box where its reference is.
+
+    Args:
+        cls_branches: Linear layers.
+        reg_branches: MLPs.
 
     Source: Lin et al., Focal Loss for Dense Object Detection, section 4.1; Deformable DETR,
         authors' code.

@@ -18,7 +18,7 @@ from mmdetr.models.layers import (
     build_denoising,
     inverse_sigmoid,
 )
-from mmdetr.models.transformers import Queries, TransformerOutput
+from mmdetr.models.transformers import TransformerOutput
 from mmdetr.registry import MODELS
 from mmdetr.structures import QueryPrediction, SetPrediction, SetTarget
 from mmdetr.utils.arguments import check_at_least
@@ -35,9 +35,6 @@ class DeformableDETRHead(DETRHead):
     The models of the family differ in these arguments and in the decoder; any mixture is possible.
 
     Args:
-        num_classes: K.
-        num_queries: N.
-        *args: As in DETRHead.
         query_source: Config of what the queries are made of: ``PointQueries``, ``AnchorQueries``,
             ``ProposalQueries`` or ``MixedQueries``.
         with_box_refine: Each decoder layer starts from the boxes of the layer before it.
@@ -49,14 +46,14 @@ class DeformableDETRHead(DETRHead):
             sigmoid.
         class_activation: Config of what a row of class logits means; independent sigmoids by
             default.
-        **kwargs: As in DETRHead.
+        **kwargs: As in DETRHead, ``num_classes`` first of all.
 
     Source: Deformable DETR, section 4; DAB-DETR, section 4.3; DN-DETR, section 4; DINO, section 3.
     """
 
     def __init__(
         self,
-        *args: Any,
+        *,
         query_source: dict,
         with_box_refine: bool = False,
         share_branches: bool = True,
@@ -72,7 +69,7 @@ class DeformableDETRHead(DETRHead):
         self.sigmoid_eps = sigmoid_eps
         self._configs = dict(query_source=query_source, proposals=proposals)
         activation = class_activation or dict(type='SigmoidClasses')
-        super().__init__(*args, class_activation=activation, **kwargs)
+        super().__init__(class_activation=activation, **kwargs)
         self.denoising = build_denoising(denoising, self.num_classes)
         self.label_embedding = None
         if self.denoising is not None:
@@ -112,7 +109,8 @@ class DeformableDETRHead(DETRHead):
         init_branches(self.cls_branches, self.reg_branches)
         if self.proposals is None:
             # Around a point a box starts with an eighth of the image's sides.
-            nn.init.constant_(self.reg_branches[0].layers[-1].bias[2:], -2.0)
+            first: Any = self.reg_branches[0]
+            nn.init.constant_(first.layers[-1].bias[2:], -2.0)
 
     @property
     def class_rows(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -146,7 +144,8 @@ class DeformableDETRHead(DETRHead):
         queries = self.query_source(None if proposals is None else proposals.bboxes)
         known = self.denoising_queries(targets)
         if known is not None:
-            queries = self._add_denoising(queries, known)
+            assert self.label_embedding is not None
+            queries = with_denoising(queries, known, self.label_embedding(known))
         refine = self.refine if self.with_box_refine else None
         output = self.transformer.decode(memory, queries, refine, all_layers)
         prediction = self.decode(output)
@@ -165,11 +164,6 @@ class DeformableDETRHead(DETRHead):
             return None
         return self.denoising(targets)
 
-    def _add_denoising(self, queries: Queries, known: DenoisingQueries) -> Queries:
-        num_queries = queries.content.shape[-2]
-        content = self.label_embedding(known)
-        return with_denoising(queries, content, known.anchors.sigmoid(), known.visible(num_queries))
-
     def refine(self, layer: int, hidden: Tensor, reference_points: Tensor) -> Tensor:
         """Return the boxes of a layer: what its branch says, added before the sigmoid.
 
@@ -181,6 +175,7 @@ class DeformableDETRHead(DETRHead):
 
     def decode(self, output: TransformerOutput) -> SetPrediction:
         """Turn hidden states [L, B, N, D] and their reference points into classes and boxes."""
+        assert output.reference_points is not None
         layers = range(self.num_layers - len(output.hidden), self.num_layers)
         logits, bboxes = [], []
         for i, hidden, references in zip(

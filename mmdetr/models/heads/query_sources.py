@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdetr.models.layers import sine_embedding
+from mmdetr.models.layers import DenoisingQueries, sine_embedding
 from mmdetr.models.transformers import Queries
 from mmdetr.models.transformers.encoder_decoder import xavier_init
 from mmdetr.registry import MODELS
@@ -134,24 +134,23 @@ class MixedQueries(_QuerySource):
         )
 
 
-def with_denoising(
-    queries: Queries, content: Tensor, reference_points: Tensor, visible: Tensor
-) -> Queries:
+def with_denoising(queries: Queries, known: DenoisingQueries, content: Tensor) -> Queries:
     """Put denoising queries before the others.
 
     Args:
-        queries: N queries with content [N, D] or [B, N, D] and boxes alike.
-        content: [B, M, D] of the denoising queries.
-        reference_points: [B, M, 4] their noisy boxes.
-        visible: bool [M + N, M + N], True where a query may see another.
+        queries: N queries with content [N, D] or [B, N, D] and boxes alike, without position.
+        known: M denoising queries per image.
+        content: [B, M, D] what these start with.
     """
-    batch_size = len(content)
-    assert queries.content is not None
-    assert queries.reference_points is not None
-    learned = queries.content.expand(batch_size, -1, -1)
-    boxes = queries.reference_points.expand(batch_size, -1, -1)
+    if queries.content is None or queries.reference_points is None or queries.position is not None:
+        raise ValueError(
+            'denoising needs queries that are content and boxes: set bbox_head.query_source to '
+            'AnchorQueries or MixedQueries'
+        )
+    parts = queries.content, queries.reference_points
+    learned, boxes = (part.expand(len(content), -1, -1) for part in parts)
     return Queries(
         content=torch.cat((content, learned), dim=1),
-        reference_points=torch.cat((reference_points, boxes), dim=1),
-        self_attn_mask=visible,
+        reference_points=torch.cat((known.anchors.sigmoid(), boxes), dim=1),
+        self_attn_mask=known.visible(learned.shape[1]),
     )

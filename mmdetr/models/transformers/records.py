@@ -106,8 +106,7 @@ def _valid_size(mask: Tensor) -> Tensor:
 
 def _centres(height: int, width: int, valid_size: Tensor) -> Tensor:
     """Centres of the pixels of a map, [B, h w, 2] in 0..1 of ``valid_size`` [B, 2]."""
-    options = dict(dtype=torch.float32, device=valid_size.device)
-    rows = torch.arange(height, **options) + 0.5
-    columns = torch.arange(width, **options) + 0.5
+    rows = torch.arange(height, device=valid_size.device) + 0.5
+    columns = torch.arange(width, device=valid_size.device) + 0.5
     y, x = torch.meshgrid(rows, columns, indexing='ij')
     return torch.stack((x, y), dim=-1).flatten(0, 1) / valid_size[:, None]
