@@ -1,4 +1,5 @@
 from .attention import MultiheadAttention
+from .conditional_layers import ConditionalDecoderLayer
 from .denoising import (
     ContrastiveDenoising,
     DenoisingNoise,
@@ -14,11 +15,16 @@ from .positional_encoding import (
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
-from .reference_points import inverse_sigmoid, sine_embedding
-from .transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
+from .reference_points import inverse_sigmoid, move_points, sine_embedding
+from .transformer_layers import (
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
+    build_activation,
+)
 
 __all__ = [
     'MLP',
+    'ConditionalDecoderLayer',
     'ContrastiveDenoising',
     'DenoisingNoise',
     'DenoisingQueries',
@@ -30,8 +36,10 @@ __all__ = [
     'SinePositionalEncoding',
     'TransformerDecoderLayer',
     'TransformerEncoderLayer',
+    'build_activation',
     'build_denoising',
     'denoising_attention',
     'inverse_sigmoid',
+    'move_points',
     'sine_embedding',
 ]
