@@ -2,7 +2,7 @@ from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, Hung
 from .backbones import ResNet
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
-from .heads import DETRHead
+from .heads import AnchorHead, ConditionalHead, DETRHead
 from .layers import (
     ContrastiveDenoising,
     FlatPositionalEncoding,
@@ -21,7 +21,10 @@ from .losses import (
 )
 from .necks import InputProjection
 from .transformers import (
+    AnchorDecoder,
+    ConditionalDecoder,
     DETRTransformer,
+    ScaledPositionEncoder,
     TorchTransformer,
     TransformerDecoder,
     TransformerEncoder,
@@ -29,8 +32,12 @@ from .transformers import (
 
 __all__ = [
     'DETR',
+    'AnchorDecoder',
+    'AnchorHead',
     'BBoxL1Cost',
     'ClassificationCost',
+    'ConditionalDecoder',
+    'ConditionalHead',
     'ContrastiveDenoising',
     'CrossEntropyLoss',
     'DETRHead',
@@ -49,6 +56,7 @@ __all__ = [
     'PredictionStatistics',
     'QueryCriterion',
     'ResNet',
+    'ScaledPositionEncoder',
     'SetCriterion',
     'SinePositionalEncoding',
     'TorchTransformer',
