@@ -3,7 +3,9 @@ from .backbones import ResNet
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
 from .heads import (
+    AnchorHead,
     AnchorQueries,
+    ConditionalHead,
     DeformableDETRHead,
     DETRHead,
     EncoderProposals,
@@ -29,11 +31,14 @@ from .losses import (
 )
 from .necks import ChannelMapper, InputProjection
 from .transformers import (
+    AnchorDecoder,
     AnchorDeformableDecoder,
+    ConditionalDecoder,
     DeformableDecoder,
     DeformableEncoder,
     DeformableTransformer,
     DETRTransformer,
+    ScaledPositionEncoder,
     TorchTransformer,
     TransformerDecoder,
     TransformerEncoder,
@@ -41,11 +46,15 @@ from .transformers import (
 
 __all__ = [
     'DETR',
+    'AnchorDecoder',
     'AnchorDeformableDecoder',
+    'AnchorHead',
     'AnchorQueries',
     'BBoxL1Cost',
     'ChannelMapper',
     'ClassificationCost',
+    'ConditionalDecoder',
+    'ConditionalHead',
     'ContrastiveDenoising',
     'CrossEntropyLoss',
     'DETRHead',
@@ -72,6 +81,7 @@ __all__ = [
     'ProposalQueries',
     'QueryCriterion',
     'ResNet',
+    'ScaledPositionEncoder',
     'SetCriterion',
     'SinePositionalEncoding',
     'TorchTransformer',

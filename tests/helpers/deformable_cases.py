@@ -36,20 +36,20 @@ _HEADS = {
         query_source=dict(type='AnchorQueries'),
         with_box_refine=True,
         share_branches=False,
-        sigmoid_eps=1e-3,
+        eps=1e-3,
     ),
     'dn_deformable': dict(
         query_source=dict(type='AnchorQueries', indicator=True),
         with_box_refine=True,
         share_branches=False,
-        sigmoid_eps=1e-3,
+        eps=1e-3,
         denoising=dict(type='GroupDenoising', num_groups=3),
     ),
     'dino': dict(
         query_source=dict(type='MixedQueries'),
         with_box_refine=True,
         proposals=dict(type='EncoderProposals'),
-        sigmoid_eps=1e-3,
+        eps=1e-3,
         denoising=dict(type='ContrastiveDenoising', num_groups=24, max_queries=None),
     ),
 }

@@ -1,3 +1,5 @@
+from .anchor_head import AnchorHead
+from .conditional_head import ConditionalHead
 from .deformable_detr_head import DeformableDETRHead
 from .detr_head import DETRHead
 from .encoder_proposals import EncoderProposals, Proposals
@@ -5,7 +7,9 @@ from .postprocess import postprocess
 from .query_sources import AnchorQueries, MixedQueries, PointQueries, ProposalQueries
 
 __all__ = [
+    'AnchorHead',
     'AnchorQueries',
+    'ConditionalHead',
     'DETRHead',
     'DeformableDETRHead',
     'EncoderProposals',

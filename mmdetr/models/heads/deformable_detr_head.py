@@ -12,18 +12,15 @@ from torch import Tensor, nn
 
 from mmdetr.models.layers import (
     MLP,
-    DenoisingQueries,
     LabelEmbedding,
-    as_boxes,
     build_denoising,
-    inverse_sigmoid,
+    move_points,
 )
 from mmdetr.models.transformers import TransformerOutput
 from mmdetr.registry import MODELS
 from mmdetr.structures import QueryPrediction, SetPrediction, SetTarget
 from mmdetr.utils.arguments import check_at_least
 
-from .branches import init_branches
 from .detr_head import DETRHead
 from .query_sources import with_denoising
 
@@ -42,7 +39,7 @@ class DeformableDETRHead(DETRHead):
             has its own.
         proposals: Config of the encoder's proposals, for queries made of them.
         denoising: Config of the denoising queries in training; None has none.
-        sigmoid_eps: Least distance of a reference coordinate from 0 and 1, before the inverse
+        eps: Least distance of a reference coordinate from 0 and 1, before the inverse
             sigmoid.
         class_activation: Config of what a row of class logits means; independent sigmoids by
             default.
@@ -59,14 +56,14 @@ class DeformableDETRHead(DETRHead):
         share_branches: bool = True,
         proposals: dict | None = None,
         denoising: dict | None = None,
-        sigmoid_eps: float = 1e-5,
+        eps: float = 1e-5,
         class_activation: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        check_at_least(0, 'DeformableDETRHead', sigmoid_eps=sigmoid_eps)
+        check_at_least(0, 'DeformableDETRHead', eps=eps)
         self.with_box_refine = with_box_refine
         self.share_branches = share_branches
-        self.sigmoid_eps = sigmoid_eps
+        self.eps = eps
         self._configs = dict(query_source=query_source, proposals=proposals)
         activation = class_activation or dict(type='SigmoidClasses')
         super().__init__(class_activation=activation, **kwargs)
@@ -102,15 +99,17 @@ class DeformableDETRHead(DETRHead):
         dims, self.num_layers = self.embed_dims, len(self.transformer.decoder.layers)
         number = 1 if self.share_branches else self.num_layers
         num_logits = self.class_activation.num_logits(self.num_classes)
-        self.cls_branches = nn.ModuleList(nn.Linear(dims, num_logits) for _ in range(number))
-        self.reg_branches = nn.ModuleList(
-            MLP(dims, dims, 4, self.num_reg_layers) for _ in range(number)
-        )
-        init_branches(self.cls_branches, self.reg_branches)
+        cls_branches = [nn.Linear(dims, num_logits) for _ in range(number)]
+        reg_branches = [MLP(dims, dims, 4, self.num_reg_layers) for _ in range(number)]
+        for branch, mlp in zip(cls_branches, reg_branches, strict=True):
+            self.class_activation.initialize(branch)
+            mlp.start_at_zero()
         if self.proposals is None:
-            # Around a point a box starts with an eighth of the image's sides.
-            first: Any = self.reg_branches[0]
-            nn.init.constant_(first.layers[-1].bias[2:], -2.0)
+            # A box starts with an eighth of the image's sides around a point.
+            bias: Any = reg_branches[0].layers[-1].bias
+            nn.init.constant_(bias[2:], -2.0)
+        self.cls_branches = nn.ModuleList(cls_branches)
+        self.reg_branches = nn.ModuleList(reg_branches)
 
     @property
     def class_rows(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -142,15 +141,14 @@ class DeformableDETRHead(DETRHead):
         memory = self.transformer.encode(features, masks, positions)
         proposals = None if self.proposals is None else self.proposals(memory)
         queries = self.query_source(None if proposals is None else proposals.bboxes)
-        known = self.denoising_queries(targets)
-        if known is not None:
-            assert self.label_embedding is not None
+        if self.denoising is not None and self.label_embedding is not None and targets is not None:
+            known = self.denoising(targets)
             queries = with_denoising(queries, known, self.label_embedding(known))
         refine = self.refine if self.with_box_refine else None
         output = self.transformer.decode(memory, queries, refine, all_layers)
         prediction = self.decode(output)
-        if known is not None:
-            prediction = known.split(prediction)
+        if queries.denoising is not None:
+            prediction = queries.denoising.split(prediction)
         if proposals is not None and self.training:
             if not isinstance(prediction, QueryPrediction):
                 activation = prediction.class_activation
@@ -158,20 +156,13 @@ class DeformableDETRHead(DETRHead):
             prediction = prediction.replace(proposals=proposals.prediction)
         return prediction
 
-    def denoising_queries(self, targets: Sequence[SetTarget] | None) -> DenoisingQueries | None:
-        """Return the denoising queries of a batch in training, otherwise None."""
-        if self.denoising is None or targets is None:
-            return None
-        return self.denoising(targets)
-
     def refine(self, layer: int, hidden: Tensor, reference_points: Tensor) -> Tensor:
         """Return the boxes of a layer: what its branch says, added before the sigmoid.
 
         Source: Deformable DETR, appendix A.4, equation 8.
         """
         branch = self.reg_branches[0 if self.share_branches else layer]
-        start = inverse_sigmoid(as_boxes(reference_points), self.sigmoid_eps)
-        return (branch(hidden) + start).sigmoid()
+        return move_points(branch(hidden), reference_points, self.eps)
 
     def decode(self, output: TransformerOutput) -> SetPrediction:
         """Turn hidden states [L, B, N, D] and their reference points into classes and boxes."""

@@ -14,8 +14,6 @@ from mmdetr.models.transformers.records import Memory
 from mmdetr.registry import MODELS
 from mmdetr.structures import ClassActivation, SetPrediction
 
-from .branches import init_branches
-
 # Side of a proposal of the first level, in parts of the image; twice that on each next one.
 _SIDE = 0.05
 
@@ -68,7 +66,8 @@ class EncoderProposals(nn.Module):
         xavier_init(self.projection)
         self.cls_branch = nn.Linear(embed_dims, class_activation.num_logits(num_classes))
         self.reg_branch = MLP(embed_dims, embed_dims, 4, num_reg_layers)
-        init_branches([self.cls_branch], [self.reg_branch])
+        class_activation.initialize(self.cls_branch)
+        self.reg_branch.start_at_zero()
 
     # For reading checkpoints, see mmdetr.checkpoint.model_rows: row 0 stays "object".
     @property

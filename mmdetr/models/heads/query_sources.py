@@ -153,4 +153,5 @@ def with_denoising(queries: Queries, known: DenoisingQueries, content: Tensor) -
         content=torch.cat((content, learned), dim=1),
         reference_points=torch.cat((known.anchors.sigmoid(), boxes), dim=1),
         self_attn_mask=known.visible(learned.shape[1]),
+        denoising=known,
     )

@@ -21,6 +21,26 @@ def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     return (x.clamp(min=eps) / (1 - x).clamp(min=eps)).log()
 
 
+def move_points(offsets: Tensor, reference_points: Tensor, eps: float = 1e-5) -> Tensor:
+    """Turn a branch's output into boxes relative to reference points.
+
+    Args:
+        offsets: [..., 4] before the sigmoid.
+        reference_points: [..., 2] x, y or [..., 4] cx, cy, w, h, in 0..1; a point moves the centre
+            alone.
+        eps: Of the inverse sigmoid.
+
+    Returns:
+        [..., 4] cxcywh in 0..1.
+
+    Source: Conditional DETR, equation 1; Deformable DETR, appendix A.3; DAB-DETR, section 4.2.
+    """
+    start = inverse_sigmoid(reference_points, eps)
+    if start.shape[-1] == 2:
+        start = F.pad(start, (0, 2))
+    return (offsets + start).sigmoid()
+
+
 def sine_embedding(points: Tensor, num_feats: int, temperature: float = 10000.0) -> Tensor:
     """Encode points or boxes by sines and cosines.
 

@@ -1,3 +1,5 @@
+from .anchor_decoder import AnchorDecoder, ScaledPositionEncoder
+from .conditional_decoder import ConditionalDecoder
 from .deformable_stacks import AnchorDeformableDecoder, DeformableDecoder, DeformableEncoder
 from .deformable_transformer import DeformableTransformer
 from .detr_transformer import DETRTransformer
@@ -6,7 +8,9 @@ from .records import Memory, Queries, Refine, TransformerOutput
 from .torch_transformer import TorchTransformer
 
 __all__ = [
+    'AnchorDecoder',
     'AnchorDeformableDecoder',
+    'ConditionalDecoder',
     'DETRTransformer',
     'DeformableDecoder',
     'DeformableEncoder',
@@ -14,6 +18,7 @@ __all__ = [
     'Memory',
     'Queries',
     'Refine',
+    'ScaledPositionEncoder',
     'TorchTransformer',
     'TransformerDecoder',
     'TransformerEncoder',

@@ -9,6 +9,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from mmdetr.models.layers import DenoisingQueries
+
 # (layer, hidden [B, N, D], reference points [B, N, 2 or 4]) -> reference points of the next layer.
 Refine: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
 
@@ -23,12 +25,15 @@ class Queries(NamedTuple):
             that refine boxes layer by layer.
         self_attn_mask: Over [B, heads, N, N], bool with True where a query may see another; keeps
             denoising queries apart.
+        denoising: What the first of the N queries stand for, if they are denoising queries; the
+            head splits their predictions off.
     """
 
     position: Tensor | None = None
     content: Tensor | None = None
     reference_points: Tensor | None = None
     self_attn_mask: Tensor | None = None
+    denoising: DenoisingQueries | None = None
 
 
 class TransformerOutput(NamedTuple):
