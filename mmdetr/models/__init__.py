@@ -1,5 +1,5 @@
 from .assigners import BBoxL1Cost, ClassificationCost, GIoUCost, HungarianAssigner
-from .backbones import ResNet
+from .backbones import ResNet, TimmBackbone
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
 from .heads import DETRHead
@@ -36,6 +36,7 @@ __all__ = [
     'ResNet',
     'SetCriterion',
     'SinePositionalEncoding',
+    'TimmBackbone',
     'TorchTransformer',
     'TransformerDecoder',
     'TransformerEncoder',
