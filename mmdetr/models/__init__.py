@@ -1,5 +1,5 @@
 from .assigners import BBoxL1Cost, ClassificationCost, GIoUCost, HungarianAssigner
-from .backbones import ResNet, TimmBackbone
+from .backbones import HGNetV2, ResNet, ResNetVd, TimmBackbone
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
 from .heads import DETRHead
@@ -28,12 +28,14 @@ __all__ = [
     'FlatPositionalEncoding',
     'GIoUCost',
     'GIoULoss',
+    'HGNetV2',
     'HungarianAssigner',
     'InputProjection',
     'L1Loss',
     'LearnedPositionalEncoding',
     'PredictionStatistics',
     'ResNet',
+    'ResNetVd',
     'SetCriterion',
     'SinePositionalEncoding',
     'TimmBackbone',
