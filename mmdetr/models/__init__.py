@@ -1,4 +1,4 @@
-from .assigners import BBoxL1Cost, ClassificationCost, GIoUCost, HungarianAssigner
+from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, HungarianAssigner
 from .backbones import HGNetV2, ResNet, ResNetVd, TimmBackbone
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
@@ -8,7 +8,15 @@ from .layers import (
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
-from .losses import CrossEntropyLoss, GIoULoss, L1Loss, PredictionStatistics, SetCriterion
+from .losses import (
+    CrossEntropyLoss,
+    FocalLoss,
+    GIoULoss,
+    L1Loss,
+    PredictionStatistics,
+    QueryCriterion,
+    SetCriterion,
+)
 from .necks import InputProjection
 from .transformers import (
     DETRTransformer,
@@ -26,6 +34,8 @@ __all__ = [
     'DETRTransformer',
     'DetDataPreprocessor',
     'FlatPositionalEncoding',
+    'FocalCost',
+    'FocalLoss',
     'GIoUCost',
     'GIoULoss',
     'HGNetV2',
@@ -34,6 +44,7 @@ __all__ = [
     'L1Loss',
     'LearnedPositionalEncoding',
     'PredictionStatistics',
+    'QueryCriterion',
     'ResNet',
     'ResNetVd',
     'SetCriterion',

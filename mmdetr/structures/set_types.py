@@ -104,6 +104,38 @@ class SetPrediction:
         return self.map(lambda value: value.float() if value.is_floating_point() else value)
 
 
+@dataclasses.dataclass(frozen=True)
+class DenoisingPrediction(SetPrediction):
+    """Prediction of the denoising queries, which stand for known objects.
+
+    Attributes:
+        image: int64 [P] image of each of P known pairs; the other queries stand for nothing.
+        query: int64 [P] denoising query of that image.
+        target: int64 [P] its object, counted over the objects of the batch.
+        num_groups: How many queries stand for the same object.
+
+    Source: DN-DETR, section 4.3.
+    """
+
+    image: Tensor
+    query: Tensor
+    target: Tensor
+    num_groups: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryPrediction(SetPrediction):
+    """Prediction of a successor that has proposals, denoising queries or both.
+
+    Attributes:
+        proposals: What the encoder proposes, L = 1; for the criterion alone.
+        denoising: Prediction of the denoising queries; for the criterion alone.
+    """
+
+    proposals: SetPrediction | None = None
+    denoising: DenoisingPrediction | None = dataclasses.field(default=None, metadata=PER_LAYER)
+
+
 def _apply(value: Any, function: Callable[[Any], Any]) -> Any:
     return apply_to(value, lambda each: isinstance(each, Tensor | SetPrediction), function)
 

@@ -5,29 +5,31 @@ import torch
 from torchvision.ops import FrozenBatchNorm2d
 
 from mmdetr.models import HGNetV2, ResNetVd
+from mmdetr.registry import MODELS
 
 
 @pytest.mark.parametrize(
     ('backbone', 'num_parameters', 'out_channels'),
     [
         # Counted in the originals' own modules.
-        (ResNetVd(18), 11_199_968, (128, 256, 512)),
-        (ResNetVd(34), 21_308_128, (128, 256, 512)),
-        (ResNetVd(50), 23_527_264, (512, 1024, 2048)),
-        (ResNetVd(101), 42_519_392, (512, 1024, 2048)),
-        (HGNetV2('B0', affine=True), 1_850_396, (256, 512, 1024)),
-        (HGNetV2('B2', affine=True), 6_026_626, (384, 768, 1536)),
-        (HGNetV2('B4'), 13_553_376, (512, 1024, 2048)),
-        (HGNetV2('B5'), 33_325_760, (512, 1024, 2048)),
+        (dict(type=ResNetVd, depth=18), 11_199_968, (128, 256, 512)),
+        (dict(type=ResNetVd, depth=34), 21_308_128, (128, 256, 512)),
+        (dict(type=ResNetVd, depth=50), 23_527_264, (512, 1024, 2048)),
+        (dict(type=ResNetVd, depth=101), 42_519_392, (512, 1024, 2048)),
+        (dict(type=HGNetV2, size='B0', affine=True), 1_850_396, (256, 512, 1024)),
+        (dict(type=HGNetV2, size='B2', affine=True), 6_026_626, (384, 768, 1536)),
+        (dict(type=HGNetV2, size='B4'), 13_553_376, (512, 1024, 2048)),
+        (dict(type=HGNetV2, size='B5'), 33_325_760, (512, 1024, 2048)),
     ],
     ids=('r18', 'r34', 'r50', 'r101', 'b0', 'b2', 'b4', 'b5'),
 )
 def test_sizes_are_the_originals(backbone, num_parameters, out_channels):
+    with torch.device('meta'):
+        backbone = MODELS.build(backbone).eval()
+        maps = backbone(torch.zeros(1, 3, 64, 96))
     assert sum(each.numel() for each in backbone.parameters()) == num_parameters
     assert backbone.out_channels == out_channels
     assert backbone.strides == (8, 16, 32)
-    with torch.no_grad():
-        maps = backbone.eval()(torch.zeros(1, 3, 64, 96))
     assert [each.shape for each in maps] == [
         (1, width, 64 // stride, 96 // stride)
         for width, stride in zip(out_channels, backbone.strides, strict=True)

@@ -71,3 +71,31 @@ class GIoUCost:
         """Boxes cxcywh [L, B, N, 4] and [B, T, 4] -> cost [L, B, N, T]."""
         predicted = cxcywh_to_xyxy(prediction.bboxes)[..., :, None, :]
         return -self.weight * generalized_iou(predicted, cxcywh_to_xyxy(target.bboxes)[:, None])
+
+
+@TASK_UTILS.register_module()
+class FocalCost:
+    """What the focal loss of the object's class would change if the query took the object.
+
+    Args:
+        weight: Factor of the cost.
+        alpha: Weight of the object's class, as in :class:`FocalLoss`.
+        gamma: As in :class:`FocalLoss`.
+
+    Source: Deformable DETR, authors' code; used by all successors of DETR with sigmoid classes.
+    """
+
+    def __init__(self, weight: float = 2.0, alpha: float = 0.25, gamma: float = 2.0) -> None:
+        check_at_least(0, 'FocalCost', weight=weight, alpha=alpha, gamma=gamma)
+        self.weight = weight
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def __call__(self, prediction: SetPrediction, target: SetTarget) -> Tensor:
+        """Probabilities [L, B, N, K], labels [B, T] -> cost [L, B, N, T]."""
+        p = prediction.probabilities
+        taken = self.alpha * (1 - p) ** self.gamma * -(p + 1e-8).log()
+        left = (1 - self.alpha) * p**self.gamma * -(1 - p + 1e-8).log()
+        num_layers, _, num_queries, _ = p.shape
+        index = target.labels[None, :, None, :].expand(num_layers, -1, num_queries, -1)
+        return self.weight * (taken - left).gather(-1, index)

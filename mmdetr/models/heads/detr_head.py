@@ -41,7 +41,7 @@ class DETRHead(BaseModule):
         sigmoid_bboxes: Bound boxes to 0..1 by a sigmoid. False leaves the box branch linear, as in
             the short form of DETR; nothing then keeps boxes inside the image or their sides
             positive.
-        max_per_img: Detections kept per image, best first; None keeps every query.
+        max_per_img: Detections kept per image, best first; None keeps as many as queries.
 
     Raises:
         ValueError: A count is below 1.

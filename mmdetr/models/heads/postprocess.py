@@ -5,6 +5,7 @@ Legend: B images, N queries, K classes.
 
 import torch
 from mmengine.structures import InstanceData
+from torch import Tensor
 
 from mmdetr.structures import SetPrediction, cxcywh_to_xyxy
 
@@ -16,32 +17,53 @@ def postprocess(
 ) -> list[InstanceData]:
     """Turn the last layer's predictions into detections in the original images.
 
-    Every query gives one detection: its best class other than no-object, scored by that class's
-    probability, with the box unclipped.
+    Classes that share a softmax with no-object: every query gives one detection, its best class
+    other than no-object, scored by that class's probability. Independent (sigmoid) classes: the
+    best pairs of query and class, so a box may appear with several labels. Boxes are unclipped.
 
     Args:
         prediction: Raw prediction; the last layer is used.
         ori_shapes: (height, width) of the B original images in pixels.
-        max_per_img: Keep that many detections with the highest scores, sorted; None keeps all, in
-            the order of the queries.
+        max_per_img: Keep that many detections with the highest scores, sorted. None keeps N: with
+            softmax all queries in their order, with sigmoids the best N pairs, sorted.
 
     Returns:
-        B instances with ``bboxes`` [N, 4] (absolute xyxy), ``scores`` [N] and ``labels`` [N].
+        B instances with ``bboxes`` [M, 4] (absolute xyxy), ``scores`` [M], ``labels`` [M] and
+        ``queries`` [M], the query that each comes from.
 
     Source: paper section 4 ("override the prediction of these slots with the second highest
-        scoring class"); order and missing clipping as in the authors' code.
+        scoring class"); order and missing clipping as in the authors' code. Pairs of query and
+        class: Deformable DETR, authors' code.
     """
     last = prediction.layer(-1).float()
-    scores, labels = last.probabilities[0].max(-1)
     bboxes_xyxy = cxcywh_to_xyxy(last.bboxes[0])
     sizes = torch.tensor(ori_shapes, dtype=bboxes_xyxy.dtype, device=bboxes_xyxy.device)
     bboxes_xyxy = bboxes_xyxy * sizes.flip(-1).repeat(1, 2)[:, None]
+    choose = _best_class_of_each if last.class_activation.has_no_object else _best_pairs
+    chosen = choose(last.probabilities[0], max_per_img)
 
     results = []
-    for image_bboxes, image_scores, image_labels in zip(bboxes_xyxy, scores, labels, strict=True):
-        if max_per_img is not None:
-            kept = min(max_per_img, len(image_scores))
-            image_scores, order = image_scores.topk(kept)
-            image_bboxes, image_labels = image_bboxes[order], image_labels[order]
-        results.append(InstanceData(bboxes=image_bboxes, scores=image_scores, labels=image_labels))
+    for bboxes, scores, labels, queries in zip(bboxes_xyxy, *chosen, strict=True):
+        results.append(
+            InstanceData(bboxes=bboxes[queries], scores=scores, labels=labels, queries=queries)
+        )
     return results
+
+
+def _best_class_of_each(
+    probabilities: Tensor, max_per_img: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """[B, N, K] -> scores, labels and queries [B, M], one class for each query."""
+    scores, labels = probabilities.max(-1)
+    if max_per_img is None:
+        return scores, labels, torch.arange(scores.shape[1], device=scores.device).expand_as(labels)
+    scores, queries = scores.topk(min(max_per_img, scores.shape[1]))
+    return scores, labels.gather(1, queries), queries
+
+
+def _best_pairs(probabilities: Tensor, max_per_img: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """[B, N, K] -> scores, labels and queries [B, M], best pairs of query and class first."""
+    num_queries, num_classes = probabilities.shape[1:]
+    flat = probabilities.flatten(1)
+    scores, index = flat.topk(min(max_per_img or num_queries, flat.shape[1]))
+    return scores, index % num_classes, index // num_classes

@@ -5,6 +5,7 @@ from .positional_encoding import (
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
+from .reference_points import inverse_sigmoid, sine_embedding
 from .transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
@@ -15,4 +16,6 @@ __all__ = [
     'SinePositionalEncoding',
     'TransformerDecoderLayer',
     'TransformerEncoderLayer',
+    'inverse_sigmoid',
+    'sine_embedding',
 ]

@@ -21,6 +21,8 @@ class SinePositionalEncoding(nn.Module):
         num_feats: Channels per axis, D / 2; even.
         normalize: Scale positions to 0..2 pi over the unpadded image; else count pixels from 1.
         temperature: Longest wavelength, in units of 2 pi.
+        offset: Added to the number of a row or column before it is scaled; -0.5 encodes the centres
+            of the pixels, as Deformable DETR does.
 
     Example:
         >>> encoding = SinePositionalEncoding(num_feats=128)
@@ -32,7 +34,11 @@ class SinePositionalEncoding(nn.Module):
     """
 
     def __init__(
-        self, num_feats: int, normalize: bool = True, temperature: float = 10000.0
+        self,
+        num_feats: int,
+        normalize: bool = True,
+        temperature: float = 10000.0,
+        offset: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 < temperature < math.inf:
@@ -44,6 +50,7 @@ class SinePositionalEncoding(nn.Module):
         self.num_feats = num_feats
         self.normalize = normalize
         self.temperature = temperature
+        self.offset = offset
 
     def forward(self, features: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Encode the positions of a feature map.
@@ -60,9 +67,11 @@ class SinePositionalEncoding(nn.Module):
         valid = ~padding_mask
         rows = valid.cumsum(1, dtype=torch.float32)
         columns = valid.cumsum(2, dtype=torch.float32)
+        last_row, last_column = rows[:, -1:], columns[:, :, -1:]
+        rows, columns = rows + self.offset, columns + self.offset
         if self.normalize:
-            rows = rows / (rows[:, -1:] + 1e-6) * (2 * math.pi)
-            columns = columns / (columns[:, :, -1:] + 1e-6) * (2 * math.pi)
+            rows = rows / (last_row + 1e-6) * (2 * math.pi)
+            columns = columns / (last_column + 1e-6) * (2 * math.pi)
         encoding = torch.cat((self._waves(rows), self._waves(columns)), dim=-1)
         return encoding.permute(0, 3, 1, 2)
 

@@ -1,6 +1,15 @@
 from .bbox import GIoULoss, L1Loss
-from .classification import CrossEntropyLoss
+from .classification import CrossEntropyLoss, FocalLoss
 from .prediction_statistics import PredictionStatistics
+from .query_criterion import QueryCriterion
 from .set_criterion import SetCriterion
 
-__all__ = ['CrossEntropyLoss', 'GIoULoss', 'L1Loss', 'PredictionStatistics', 'SetCriterion']
+__all__ = [
+    'CrossEntropyLoss',
+    'FocalLoss',
+    'GIoULoss',
+    'L1Loss',
+    'PredictionStatistics',
+    'QueryCriterion',
+    'SetCriterion',
+]

@@ -1,4 +1,4 @@
-"""Classification loss over all queries.
+"""Classification losses over all queries.
 
 Legend: L decoder layers, B images, N queries, K classes.
 """
@@ -6,6 +6,7 @@ Legend: L decoder layers, B images, N queries, K classes.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
 
 from mmdetr.registry import MODELS
 from mmdetr.structures import SetPrediction
@@ -30,9 +31,9 @@ class CrossEntropyLoss(nn.Module):
         self.no_object_weight = no_object_weight
         self.loss_weight = loss_weight
 
-    def avg_factor(self, num_objects: int, num_no_objects: int) -> float:
+    def avg_factor(self, num_objects: int, num_matched: int, num_queries: int) -> float:
         """Sum of the weights of all queries of one layer, the divisor of a weighted mean."""
-        return num_objects + self.no_object_weight * num_no_objects
+        return num_matched + self.no_object_weight * (num_queries - num_matched)
 
     def forward(
         self, prediction: SetPrediction, target_labels: Tensor, avg_factor: Tensor
@@ -64,3 +65,56 @@ class CrossEntropyLoss(nn.Module):
         )
         total = loss.view(len(logits), -1).sum(1)
         return self.loss_weight * total / avg_factor.clamp(min=torch.finfo(total.dtype).tiny)
+
+
+@MODELS.register_module()
+class FocalLoss(nn.Module):
+    """Sigmoid focal loss of every class, summed over the queries and divided by the objects.
+
+    Args:
+        alpha: Weight of the object's class; the other classes weigh ``1 - alpha``.
+        gamma: How fast the weight falls where the prediction is right already.
+        loss_weight: Factor of the loss.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, equation 5; divided by the number of
+        objects as in Deformable DETR.
+    """
+
+    def __init__(self, alpha: float = 0.25, gamma: float = 2.0, loss_weight: float = 2.0) -> None:
+        super().__init__()
+        check_at_least(0, 'FocalLoss', alpha=alpha, gamma=gamma, loss_weight=loss_weight)
+        self.alpha = alpha
+        self.gamma = gamma
+        self.loss_weight = loss_weight
+
+    def avg_factor(self, num_objects: int, num_matched: int, num_queries: int) -> float:
+        """Return the number of objects, matched or not."""
+        return num_objects
+
+    def forward(
+        self, prediction: SetPrediction, target_labels: Tensor, avg_factor: Tensor
+    ) -> Tensor:
+        """Compute the loss of each layer.
+
+        Args:
+            prediction: Its logits are [L, B, N, K].
+            target_labels: [L, B, N] in 0..K, K for no-object.
+            avg_factor: Number of objects; counts as 1 where there are fewer.
+
+        Returns:
+            [L]
+
+        Raises:
+            ValueError: The logits have a row for no-object.
+        """
+        if prediction.class_activation.has_no_object:
+            raise ValueError(
+                'FocalLoss needs logits without no-object: set bbox_head.class_activation to '
+                f'SigmoidClasses, not {type(prediction.class_activation).__name__}, or take '
+                'another loss_cls'
+            )
+        logits = prediction.logits
+        num_classes = logits.shape[-1]
+        wanted = F.one_hot(target_labels, num_classes + 1)[..., :num_classes].to(logits)
+        loss = sigmoid_focal_loss(logits, wanted, self.alpha, self.gamma)
+        return self.loss_weight * loss.sum((1, 2, 3)) / avg_factor.clamp(min=1)

@@ -137,7 +137,11 @@ class SetCriterion(nn.Module):
         return self.assigner(prediction, targets)
 
     def losses(
-        self, prediction: SetPrediction, targets: list[SetTarget], assignment: Assignment
+        self,
+        prediction: SetPrediction,
+        targets: list[SetTarget],
+        assignment: Assignment,
+        num_copies: int = 1,
     ) -> dict[str, Tensor]:
         """Compute the losses of a given assignment (equation 2), see :meth:`forward`.
 
@@ -146,11 +150,12 @@ class SetCriterion(nn.Module):
             targets: The objects of each image.
             assignment: Which query of which layer stands for which object; the same number of
                 pairs in each layer. An object may have several queries.
+            num_copies: How often each object counts in the divisors; the groups of denoising.
         """
         target_labels = self.target_labels(prediction, targets, assignment)
-        num_bboxes = sum(len(target.labels) for target in targets)
+        num_bboxes = num_copies * sum(len(target.labels) for target in targets)
         num_matched = assignment.query.shape[1]
-        cls_weight = self.loss_cls.avg_factor(num_matched, target_labels[0].numel() - num_matched)
+        cls_weight = self.loss_cls.avg_factor(num_bboxes, num_matched, target_labels[0].numel())
         factors = torch.tensor((num_bboxes, cls_weight), dtype=torch.float32)
         factors = factors.to(target_labels.device, non_blocking=True)
         if get_world_size() > 1:
