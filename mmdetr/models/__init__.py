@@ -17,7 +17,7 @@ from .losses import (
     QueryCriterion,
     SetCriterion,
 )
-from .necks import InputProjection
+from .necks import DFINEHybridEncoder, HybridEncoder, InputProjection
 from .transformers import (
     DETRTransformer,
     TorchTransformer,
@@ -32,6 +32,7 @@ __all__ = [
     'CrossEntropyLoss',
     'DETRHead',
     'DETRTransformer',
+    'DFINEHybridEncoder',
     'DetDataPreprocessor',
     'FlatPositionalEncoding',
     'FocalCost',
@@ -40,6 +41,7 @@ __all__ = [
     'GIoULoss',
     'HGNetV2',
     'HungarianAssigner',
+    'HybridEncoder',
     'InputProjection',
     'L1Loss',
     'LearnedPositionalEncoding',

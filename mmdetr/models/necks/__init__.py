@@ -1,3 +1,4 @@
+from .hybrid_encoder import DFINEHybridEncoder, HybridEncoder
 from .input_projection import InputProjection
 
-__all__ = ['InputProjection']
+__all__ = ['DFINEHybridEncoder', 'HybridEncoder', 'InputProjection']
