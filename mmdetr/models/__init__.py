@@ -2,7 +2,7 @@ from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, Hung
 from .backbones import HGNetV2, ResNet, ResNetVd, TimmBackbone
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
-from .heads import DETRHead
+from .heads import DETRHead, RTDETRHead
 from .layers import (
     FlatPositionalEncoding,
     LearnedPositionalEncoding,
@@ -16,10 +16,13 @@ from .losses import (
     PredictionStatistics,
     QueryCriterion,
     SetCriterion,
+    VarifocalLoss,
 )
 from .necks import DFINEHybridEncoder, HybridEncoder, InputProjection
 from .transformers import (
     DETRTransformer,
+    RTDETRDecoder,
+    RTDETRTransformer,
     TorchTransformer,
     TransformerDecoder,
     TransformerEncoder,
@@ -47,6 +50,9 @@ __all__ = [
     'LearnedPositionalEncoding',
     'PredictionStatistics',
     'QueryCriterion',
+    'RTDETRDecoder',
+    'RTDETRHead',
+    'RTDETRTransformer',
     'ResNet',
     'ResNetVd',
     'SetCriterion',
@@ -55,4 +61,5 @@ __all__ = [
     'TorchTransformer',
     'TransformerDecoder',
     'TransformerEncoder',
+    'VarifocalLoss',
 ]

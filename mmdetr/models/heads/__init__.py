@@ -1,4 +1,5 @@
 from .detr_head import DETRHead
 from .postprocess import postprocess
+from .rtdetr_head import RTDETRHead
 
-__all__ = ['DETRHead', 'postprocess']
+__all__ = ['DETRHead', 'RTDETRHead', 'postprocess']

@@ -3,6 +3,7 @@ from .classification import CrossEntropyLoss, FocalLoss
 from .prediction_statistics import PredictionStatistics
 from .query_criterion import QueryCriterion
 from .set_criterion import SetCriterion
+from .varifocal import VarifocalLoss
 
 __all__ = [
     'CrossEntropyLoss',
@@ -12,4 +13,5 @@ __all__ = [
     'PredictionStatistics',
     'QueryCriterion',
     'SetCriterion',
+    'VarifocalLoss',
 ]

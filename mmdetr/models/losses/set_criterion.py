@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from mmdetr.models.assigners.hungarian_assigner import Assignment, NonFinitePredictionError
 from mmdetr.registry import MODELS, TASK_UTILS
-from mmdetr.structures import DetDataSample, SetPrediction, SetTarget, xyxy_to_cxcywh
+from mmdetr.structures import (
+    DetDataSample,
+    SetPrediction,
+    SetTarget,
+    cxcywh_to_xyxy,
+    intersection_over_union,
+    xyxy_to_cxcywh,
+)
 
 
 @MODELS.register_module()
@@ -162,9 +169,16 @@ class SetCriterion(nn.Module):
             all_reduce(factors, op='mean')
         bbox_factor, cls_factor = factors[0].clamp(min=1), factors[1]
 
-        layers = {'loss_cls': self.loss_cls(prediction, target_labels, cls_factor)}
         bboxes = prediction.bboxes[assignment.matched]
         target_bboxes = torch.cat([target.bboxes for target in targets])[assignment.target]
+        quality = []
+        if getattr(self.loss_cls, 'needs_ious', False):
+            ious = bboxes.new_zeros(target_labels.shape)
+            ious[assignment.matched] = intersection_over_union(
+                cxcywh_to_xyxy(bboxes.detach()), cxcywh_to_xyxy(target_bboxes)
+            )
+            quality.append(ious)
+        layers = {'loss_cls': self.loss_cls(prediction, target_labels, cls_factor, *quality)}
         for name, loss in self.bbox_losses.items():
             layers[name] = loss(bboxes, target_bboxes, bbox_factor)
 

@@ -1,11 +1,14 @@
 from .detr_transformer import DETRTransformer
 from .encoder_decoder import TransformerDecoder, TransformerEncoder
 from .records import Queries, Refine, TransformerOutput
+from .rtdetr_transformer import RTDETRDecoder, RTDETRTransformer
 from .torch_transformer import TorchTransformer
 
 __all__ = [
     'DETRTransformer',
     'Queries',
+    'RTDETRDecoder',
+    'RTDETRTransformer',
     'Refine',
     'TorchTransformer',
     'TransformerDecoder',
