@@ -4,7 +4,9 @@ from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
 from .heads import DETRHead, RTDETRHead
 from .layers import (
+    ContrastiveDenoising,
     FlatPositionalEncoding,
+    GroupDenoising,
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
@@ -32,6 +34,7 @@ __all__ = [
     'DETR',
     'BBoxL1Cost',
     'ClassificationCost',
+    'ContrastiveDenoising',
     'CrossEntropyLoss',
     'DETRHead',
     'DETRTransformer',
@@ -42,6 +45,7 @@ __all__ = [
     'FocalLoss',
     'GIoUCost',
     'GIoULoss',
+    'GroupDenoising',
     'HGNetV2',
     'HungarianAssigner',
     'HybridEncoder',

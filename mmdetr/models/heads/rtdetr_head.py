@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdetr.models.layers import MLP
-from mmdetr.models.layers.denoising import DenoisingQueries, LabelEmbedding, build_denoising
+from mmdetr.models.layers.denoising import DenoisingQueries, build_denoising
 from mmdetr.models.layers.grid_anchors import grid_anchors
 from mmdetr.models.layers.reference_points import inverse_sigmoid
 from mmdetr.models.transformers import Queries, TransformerOutput
@@ -71,7 +71,10 @@ class RTDETRHead(DETRHead):
         )
         self.denoising = build_denoising(denoising, num_classes)
         if self.denoising is not None:
-            self.label_embedding = LabelEmbedding(num_classes, self.embed_dims)
+            # The last row, for slots without object, stays zero.
+            self.label_embedding = nn.Embedding(
+                num_classes + 1, self.embed_dims, padding_idx=num_classes
+            )
 
     @property
     def class_rows(self) -> tuple[str, ...]:
@@ -156,7 +159,7 @@ class RTDETRHead(DETRHead):
         noisy, mask = None, None
         if self.denoising is not None and targets is not None:
             noisy = self.denoising(targets)
-            labels = self.label_embedding(noisy)
+            labels = self.label_embedding(noisy.labels)
             mask = noisy.visible(content.shape[1])
             content = torch.cat((labels.to(content.dtype), content), dim=1)
             boxes = torch.cat((noisy.anchors.sigmoid().to(boxes.dtype), boxes), dim=1)

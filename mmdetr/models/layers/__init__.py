@@ -1,4 +1,13 @@
 from .attention import MultiheadAttention
+from .denoising import (
+    ContrastiveDenoising,
+    DenoisingNoise,
+    DenoisingQueries,
+    GroupDenoising,
+    LabelEmbedding,
+    build_denoising,
+    denoising_attention,
+)
 from .mlp import MLP
 from .positional_encoding import (
     FlatPositionalEncoding,
@@ -10,12 +19,19 @@ from .transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     'MLP',
+    'ContrastiveDenoising',
+    'DenoisingNoise',
+    'DenoisingQueries',
     'FlatPositionalEncoding',
+    'GroupDenoising',
+    'LabelEmbedding',
     'LearnedPositionalEncoding',
     'MultiheadAttention',
     'SinePositionalEncoding',
     'TransformerDecoderLayer',
     'TransformerEncoderLayer',
+    'build_denoising',
+    'denoising_attention',
     'inverse_sigmoid',
     'sine_embedding',
 ]

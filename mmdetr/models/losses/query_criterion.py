@@ -22,19 +22,30 @@ class QueryCriterion(SetCriterion):
 
     Proposals are matched by themselves and give ``enc_loss_*``. Denoising queries stand for known
     objects, so nothing is matched; they give ``dn_loss_*`` and ``d{i}.dn_loss_*``, divided by the
-    number of objects times groups.
+    number of objects times groups, mean over the ranks. Without denoising queries these are zero,
+    so every rank and step has the same losses.
 
     Args:
         *args: As in SetCriterion.
         class_agnostic_proposals: Proposals learn "object" as class 0, whatever the object's class.
+        denoising_background: Denoising queries that stand for no object (negatives, empty slots)
+            learn that, as in DINO. False gives them no loss, as in DN-DETR.
         **kwargs: As in SetCriterion.
 
-    Source: Deformable DETR, appendix A.4 (proposals); DN-DETR, section 4; DINO, section 3.
+    Source: Deformable DETR, appendix A.4 (proposals); DN-DETR, section 4; DINO, section 3. The
+        code of DN-DETR divides by the objects of one rank.
     """
 
-    def __init__(self, *args: Any, class_agnostic_proposals: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        class_agnostic_proposals: bool = False,
+        denoising_background: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.class_agnostic_proposals = class_agnostic_proposals
+        self.denoising_background = denoising_background
 
     def losses(
         self,
@@ -58,10 +69,21 @@ class QueryCriterion(SetCriterion):
     def denoising_losses(
         self, prediction: DenoisingPrediction, targets: list[SetTarget]
     ) -> dict[str, Tensor]:
-        """Losses of denoising queries; those that stand for nothing are background."""
-        pairs = (prediction.image, prediction.query, prediction.target)
+        """Compute the losses of the denoising queries, whose objects are known."""
+        image, query = prediction.image, prediction.query
+        chosen: SetPrediction = prediction
+        if not self.denoising_background:
+            # As if the known queries of all images were those of one.
+            chosen = SetPrediction(
+                prediction.logits[:, image, query][:, None],
+                prediction.bboxes[:, image, query][:, None],
+                class_activation=prediction.class_activation,
+            )
+            query = torch.arange(len(image), device=image.device)
+            image = torch.zeros_like(image)
+        pairs = (image, query, prediction.target)
         known = Assignment(*(part.expand(prediction.num_layers, -1) for part in pairs))
-        return super().losses(prediction, targets, known, prediction.num_groups)
+        return super().losses(chosen, targets, known, prediction.num_groups)
 
     def _proposal_losses(
         self, proposals: SetPrediction, targets: list[SetTarget]
