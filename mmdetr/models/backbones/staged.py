@@ -5,7 +5,6 @@ Legend: B images, H W input size.
 
 from collections.abc import Sequence
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -59,8 +58,6 @@ class StagedBackbone(BaseModule):
         self.strides = tuple(STRIDES[i] for i in out_indices)
         for module in self._frozen_modules():
             module.requires_grad_(False)
-        # The layout that convolutions are fastest in; shapes and saved files are the same.
-        self.to(memory_format=torch.channels_last)
 
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
@@ -77,7 +74,7 @@ class StagedBackbone(BaseModule):
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """[B, 3, H, W] -> feature maps of ``out_indices``, stage i at stride 4 * 2**i."""
         dtype = next(self.stem.parameters()).dtype
-        x = self.stem(inputs.to(dtype).contiguous(memory_format=torch.channels_last))
+        x = self.stem(inputs.to(dtype))
         outputs = []
         for i, stage in enumerate(self.stages):
             x = call_checkpointed(stage, x, enabled=self.with_cp and i >= self.frozen_stages)

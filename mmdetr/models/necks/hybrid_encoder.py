@@ -71,8 +71,6 @@ class HybridEncoder(BaseModule):
         self.fpn_blocks = nn.ModuleList(self.build_block() for _ in steps)
         self.downsamples = nn.ModuleList(self.build_downsample() for _ in steps)
         self.pan_blocks = nn.ModuleList(self.build_block() for _ in steps)
-        # The layout that convolutions are fastest in; shapes and saved files are the same.
-        self.to(memory_format=torch.channels_last)
 
     @staticmethod
     def _check(
@@ -133,8 +131,7 @@ class HybridEncoder(BaseModule):
         x, pos = features.flatten(2).transpose(1, 2), pos.to(features.dtype)
         for layer in self.encoder:
             x = layer(x, pos)
-        encoded = x.transpose(1, 2).unflatten(2, (height, width))
-        return encoded.contiguous(memory_format=torch.channels_last)
+        return x.transpose(1, 2).unflatten(2, (height, width))
 
 
 def transposed_sine_encoding(
