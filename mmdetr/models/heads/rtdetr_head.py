@@ -77,7 +77,7 @@ class RTDETRHead(DETRHead):
             )
 
     @property
-    def class_rows(self) -> tuple[str, ...]:
+    def class_rows(self) -> tuple[str, ...]:  # type: ignore[override]
         """Tensors with a row per class: what a checkpoint of other classes may fit by name."""
         branches = [f'cls_branches.{i}' for i in range(len(self.cls_branches))]
         names = [*branches, 'enc_cls_branch']
@@ -97,8 +97,9 @@ class RTDETRHead(DETRHead):
     def build_branches(self) -> None:
         """Build the branches of the proposals and of each decoder layer."""
         dims = self.embed_dims
-        self.enc_output = nn.Sequential(nn.Linear(dims, dims), nn.LayerNorm(dims))
-        nn.init.xavier_uniform_(self.enc_output[0].weight)
+        linear = nn.Linear(dims, dims)
+        nn.init.xavier_uniform_(linear.weight)
+        self.enc_output = nn.Sequential(linear, nn.LayerNorm(dims))
         self.enc_cls_branch = self._class_branch()
         self.enc_reg_branch = self.box_branch(4)
         num_layers = len(self.transformer.decoder.layers)
@@ -117,8 +118,8 @@ class RTDETRHead(DETRHead):
     def box_branch(self, out_channels: int) -> MLP:
         """A box branch that moves nothing at first."""
         branch = MLP(self.embed_dims, self.embed_dims, out_channels, self.num_reg_layers)
-        nn.init.zeros_(branch.layers[-1].weight)
-        nn.init.zeros_(branch.layers[-1].bias)
+        for parameter in branch.layers[-1].parameters():
+            nn.init.zeros_(parameter)
         return branch
 
     def forward(
@@ -200,11 +201,11 @@ class RTDETRHead(DETRHead):
         A box is moved from the box of the layer before with its gradient, so that each layer also
         learns from the next (look forward twice).
         """
-        logits, bboxes = [], []
-        previous = output.reference_points[0]
-        for i, (hidden, reference) in enumerate(
-            zip(output.hidden, output.reference_points, strict=True), self._first(output)
-        ):
+        references = output.reference_points
+        assert references is not None
+        logits, bboxes, previous = [], [], references[0]
+        pairs = zip(output.hidden, references, strict=True)
+        for i, (hidden, reference) in enumerate(pairs, self._first(output)):
             step = self.reg_branches[i](hidden)
             bboxes.append((step + inverse_sigmoid(previous)).sigmoid())
             previous = (step + inverse_sigmoid(reference)).sigmoid()

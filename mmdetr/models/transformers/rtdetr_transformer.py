@@ -223,11 +223,10 @@ class RTDETRTransformer(nn.Module):
         self.embed_dims = embed_dims or in_channels
         self.projections = nn.ModuleList(nn.Identity() for _ in num_points)
         if project_same_width or self.embed_dims != in_channels:
-            self.projections = nn.ModuleList(
-                ConvNorm(in_channels, self.embed_dims) for _ in num_points
-            )
-            for projection in self.projections:
+            projections = [ConvNorm(in_channels, self.embed_dims) for _ in num_points]
+            for projection in projections:
                 nn.init.xavier_uniform_(projection.conv.weight)
+            self.projections = nn.ModuleList(projections)
         self.decoder = MODELS.build(
             decoder or dict(type='RTDETRDecoder'),
             default_args=dict(
