@@ -84,6 +84,5 @@ def noise_of(
 
     labels = torch.zeros(len(flip), dtype=torch.int64)
     labels[flip < probability] = replaced.long()
-    return DenoisingNoise(
-        place(flip), place(labels), place(shift), place(2 * signs[0].float() - 1) if signs else None
-    )
+    signed = place(2 * signs[0].float() - 1) if signs else torch.empty(0)
+    return DenoisingNoise(place(flip), place(labels), place(shift), signed)

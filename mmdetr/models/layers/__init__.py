@@ -1,4 +1,9 @@
 from .attention import MultiheadAttention
+from .deformable_attention import (
+    DeformableSampling,
+    MultiScaleDeformableAttention,
+    multi_scale_deformable_attention,
+)
 from .denoising import (
     ContrastiveDenoising,
     DenoisingNoise,
@@ -20,12 +25,14 @@ from .transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 __all__ = [
     'MLP',
     'ContrastiveDenoising',
+    'DeformableSampling',
     'DenoisingNoise',
     'DenoisingQueries',
     'FlatPositionalEncoding',
     'GroupDenoising',
     'LabelEmbedding',
     'LearnedPositionalEncoding',
+    'MultiScaleDeformableAttention',
     'MultiheadAttention',
     'SinePositionalEncoding',
     'TransformerDecoderLayer',
@@ -33,5 +40,6 @@ __all__ = [
     'build_denoising',
     'denoising_attention',
     'inverse_sigmoid',
+    'multi_scale_deformable_attention',
     'sine_embedding',
 ]

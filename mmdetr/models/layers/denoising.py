@@ -36,13 +36,13 @@ class DenoisingNoise(NamedTuple):
         flip: [B, S] uniform in 0..1; a label is replaced where this is below the label noise.
         labels: int64 [B, S] in 0..K-1, the labels to take there.
         shift: [B, S, 4] uniform in 0..1, how far a box moves.
-        signs: [B, S, 4] -1 or 1, where to; None where ``shift`` says it alone.
+        signs: [B, S, 4] -1 or 1, where to; empty where ``shift`` says it alone.
     """
 
     flip: Tensor
     labels: Tensor
     shift: Tensor
-    signs: Tensor | None = None
+    signs: Tensor
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,17 @@ class DenoisingQueries:
         matching = prediction.map(lambda tensor: tensor[:, :, len(self) :])
         activation = prediction.class_activation
         known = DenoisingPrediction(
-            *denoising,
+            denoising.logits,
+            denoising.bboxes,
             self.image,
             self.query,
             self.target,
             self.num_groups,
             class_activation=activation,
         )
-        return QueryPrediction(*matching, denoising=known, class_activation=activation)
+        return QueryPrediction(
+            matching.logits, matching.bboxes, denoising=known, class_activation=activation
+        )
 
 
 def denoising_attention(
@@ -204,30 +207,25 @@ class _Denoising:
         anchors = inverse_sigmoid(self.noisy_bboxes(bboxes, noise, groups), self.eps)
         if placeholder is None:
             anchors = torch.where(known[..., None], anchors, self.empty_anchor())
-        pairs = self._pairs(occupied, groups).to(device, non_blocking=True)
-        return DenoisingQueries(
-            labels.masked_fill(~known, self.num_classes),
-            anchors,
-            known,
-            *pairs.unbind(),
-            num_groups=groups,
-        )
+        labels = labels.masked_fill(~known, self.num_classes)
+        image, query, target = self._pairs(occupied, groups).to(device, non_blocking=True)
+        return DenoisingQueries(labels, anchors, known, image, query, target, groups)
 
     def groups(self, num_objects: int) -> int:
         """Number of groups of a batch whose fullest image has ``num_objects``."""
         if num_objects == 0:
             return 1
-        groups = self.num_groups
+        bounds = [] if self.num_groups is None else [self.num_groups]
         if self.max_queries is not None:
-            fitting = max(self.max_queries // (self.copies * num_objects), 1)
-            groups = fitting if groups is None else min(groups, fitting)
-        return groups
+            bounds.append(max(self.max_queries // (self.copies * num_objects), 1))
+        return min(bounds)
 
     def draw(self, bboxes: Tensor) -> DenoisingNoise:
         """Draw the random numbers for boxes [B, S, 4] from torch's global generators."""
         flip = torch.rand_like(bboxes[..., 0])
         labels = torch.randint_like(bboxes[..., 0], self.num_classes, dtype=torch.int64)
-        return DenoisingNoise(flip, labels, torch.rand_like(bboxes))
+        shift = torch.rand_like(bboxes)
+        return DenoisingNoise(flip, labels, shift, shift.new_empty(0))
 
     def noisy_bboxes(self, bboxes: Tensor, noise: DenoisingNoise, groups: int) -> Tensor:
         """Boxes cxcywh [B, S, 4] -> noisy boxes cxcywh [B, S, 4]."""
