@@ -79,9 +79,18 @@ class _Kind(NamedTuple):
     activation: type[nn.Module]
     norm: type[nn.Module]
 
-    def conv(self, *args: int, active: bool = True, **options: int) -> ConvNorm:
+    def conv(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        active: bool = True,
+    ) -> ConvNorm:
         activation = self.activation if active else None
-        return ConvNorm(*args, activation=activation, norm=self.norm, **options)
+        sizes = (in_channels, out_channels, kernel_size, stride, groups)
+        return ConvNorm(*sizes, activation=activation, norm=self.norm)
 
 
 class Stem(nn.Module):
@@ -210,7 +219,7 @@ class HGNetV2(StagedBackbone):
         )
         stages, channels = [], stem[1]
         for i, stage in enumerate(sizes):
-            parts = []
+            parts: list[nn.Module] = []
             if i:
                 down = kind.conv(channels, channels, 3, 2, groups=channels, active=False)
                 parts.append(down)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mmdetr.models.layers import MLP, MultiheadAttention
 from mmdetr.models.layers.checkpointing import call_checkpointed
 from mmdetr.models.layers.conv_norm import ConvNorm
-from mmdetr.models.layers.deformable_attention_v2 import DeformableAttentionV2, Shapes
+from mmdetr.models.layers.deformable_attention_v2 import DeformableAttentionV2
 from mmdetr.registry import MODELS
 from mmdetr.utils.arguments import check_at_least
 
@@ -29,7 +29,7 @@ class Memory(NamedTuple):
     """
 
     pixels: Tensor
-    shapes: Shapes
+    shapes: Sequence[tuple[int, int]]
 
 
 class RTDETRDecoderLayer(nn.Module):
@@ -78,7 +78,7 @@ class RTDETRDecoderLayer(nn.Module):
         self,
         x: Tensor,
         memory: Tensor,
-        shapes: Shapes,
+        shapes: Sequence[tuple[int, int]],
         bboxes: Tensor,
         query_pos: Tensor,
         self_attn_mask: Tensor | None = None,
@@ -98,7 +98,7 @@ class RTDETRDecoderLayer(nn.Module):
         """
         q = k = x + query_pos
         x = self.norm1(x + self.self_attn(q, k, x, self_attn_mask))
-        x = self.add_attended(x, self.cross_attn(x + query_pos, bboxes, memory, shapes))
+        x = self.add_attended(x, self.cross_attn(x + query_pos, bboxes[:, :, None], memory, shapes))
         return self.norm3(x + self.linear2(F.relu(self.linear1(x))))
 
 
