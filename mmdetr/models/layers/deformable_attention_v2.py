@@ -22,7 +22,8 @@ class DiscreteSampling(nn.Module):
 
     Source: RT-DETRv2, section 3.2. As in the authors' code, a point counts as half a pixel further
         right and down than in bilinear sampling, nothing is zero outside, and both coordinates are
-        clamped to the height of the level: made for square images.
+        clamped to the height of the level. That is for square images: in wider ones no point
+        reaches the right.
     """
 
     def __init__(self, num_points: Sequence[int]) -> None:
@@ -36,23 +37,15 @@ class DiscreteSampling(nn.Module):
         locations: Tensor,
         weights: Tensor,
     ) -> Tensor:
-        """See :func:`multi_scale_deformable_attention`.
-
-        Raises:
-            ValueError: A level is wider than high, or higher than wide.
-        """
-        if any(height != width for height, width in shapes):
-            raise ValueError(
-                f'discrete sampling is for square images, not for maps of {list(shapes)}: resize '
-                'to a square, or set sampling="bilinear"'
-            )
+        """See :func:`multi_scale_deformable_attention`."""
         start, indices = 0, []
-        for (side, _), points in zip(
+        for (height, width), points in zip(
             shapes, locations.split(list(self.num_points), dim=3), strict=True
         ):
-            x, y = (points * side + 0.5).long().clamp(0, side - 1).unbind(-1)
-            indices.append(start + y * side + x)
-            start += side * side
+            size = points.new_tensor((width, height))
+            x, y = (points * size + 0.5).long().clamp(0, height - 1).unbind(-1)
+            indices.append(start + y * width + x.clamp(max=width - 1))
+            start += height * width
         index = torch.cat(indices, dim=-1).transpose(1, 2).flatten(2)  # [B, M, Q P]
         rows = value.transpose(1, 2)  # [B, M, S, D / M]
         sampled = rows.gather(2, index[..., None].expand(-1, -1, -1, rows.shape[-1]))
@@ -90,8 +83,8 @@ class DeformableAttentionV2(MultiScaleDeformableAttention):
         if sampling not in SAMPLINGS:
             raise ValueError(f'sampling must be one of {SAMPLINGS}, not {sampling!r}')
         if sampling == 'discrete':
-            self.sampling = DiscreteSampling(num_points)
+            self.add_module('sampling', DiscreteSampling(num_points))
             self.sampling_offsets.requires_grad_(False)
         if not projected:
-            self.value_proj = nn.Identity()
-            self.output_proj = nn.Identity()
+            self.add_module('value_proj', nn.Identity())
+            self.add_module('output_proj', nn.Identity())
