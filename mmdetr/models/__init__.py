@@ -2,7 +2,7 @@ from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, Hung
 from .backbones import HGNetV2, ResNet, ResNetVd, TimmBackbone
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
-from .heads import DETRHead, RTDETRHead
+from .heads import DETRHead, DFINEHead, RTDETRHead
 from .layers import (
     ContrastiveDenoising,
     FlatPositionalEncoding,
@@ -12,6 +12,9 @@ from .layers import (
 )
 from .losses import (
     CrossEntropyLoss,
+    DecoupledDistillationLoss,
+    DFINECriterion,
+    FineGrainedLocalizationLoss,
     FocalLoss,
     GIoULoss,
     L1Loss,
@@ -23,6 +26,7 @@ from .losses import (
 from .necks import DFINEHybridEncoder, HybridEncoder, InputProjection
 from .transformers import (
     DETRTransformer,
+    DFINEDecoder,
     RTDETRDecoder,
     RTDETRTransformer,
     TorchTransformer,
@@ -38,8 +42,13 @@ __all__ = [
     'CrossEntropyLoss',
     'DETRHead',
     'DETRTransformer',
+    'DFINECriterion',
+    'DFINEDecoder',
+    'DFINEHead',
     'DFINEHybridEncoder',
+    'DecoupledDistillationLoss',
     'DetDataPreprocessor',
+    'FineGrainedLocalizationLoss',
     'FlatPositionalEncoding',
     'FocalCost',
     'FocalLoss',

@@ -90,6 +90,49 @@ def rtdetr_config(meta: dict) -> dict:
     )
 
 
+def dfine_config(meta: dict) -> dict:
+    """The config of our model for the authors' D-FINE settings."""
+    backbone, neck, decoder, criterion = _parts(meta, 'HGNetv2', 'DFINETransformer')
+    weights = criterion['weight_dict']
+    return dict(
+        type='DETR',
+        backbone=dict(
+            type='HGNetV2',
+            size=backbone['name'],
+            affine=backbone['use_lab'],
+            out_indices=backbone['return_idx'],
+        ),
+        neck=dict(
+            type='DFINEHybridEncoder',
+            out_channels=neck['hidden_dim'],
+            feedforward_channels=neck['dim_feedforward'],
+            expansion=neck['expansion'],
+            num_blocks=round(3 * neck['depth_mult']),
+        ),
+        bbox_head=dict(
+            type='DFINEHead',
+            num_classes=meta['num_classes'],
+            num_queries=decoder['num_queries'],
+            max_per_img=30,
+            denoising=dict(_denoising(decoder), absolute_sizes=True),
+            transformer=dict(
+                type='RTDETRTransformer',
+                num_layers=decoder['num_layers'],
+                feedforward_channels=decoder['dim_feedforward'],
+                num_points=decoder['num_points'],
+                project_same_width=False,
+                decoder=dict(type='DFINEDecoder'),
+            ),
+            criterion=dict(
+                type='DFINECriterion',
+                loss_fgl=dict(type='FineGrainedLocalizationLoss', loss_weight=weights['loss_fgl']),
+                loss_ddf=dict(type='DecoupledDistillationLoss', loss_weight=weights['loss_ddf']),
+                **_losses(criterion),
+            ),
+        ),
+    )
+
+
 def _parts(meta: dict, backbone: str, decoder: str) -> tuple[dict, dict, dict, dict]:
     args = meta['args']
     criterion = next(value for name, value in args.items() if 'Criterion' in name)
@@ -127,7 +170,7 @@ def _losses(criterion: dict) -> dict:
 def build_model(meta: dict, arrays: dict[str, np.ndarray]) -> torch.nn.Module:
     """Our model with the weights of the case and its random numbers, in training mode."""
     init_default_scope('mmdetr')
-    model = MODELS.build(rtdetr_config(meta))
+    model = MODELS.build((dfine_config if 'HGNetv2' in meta['args'] else rtdetr_config)(meta))
     weights = {our_name(name): value for name, value in authors_state_dict(meta).items()}
     result = model.load_state_dict(weights, strict=False)
     left = [name for name in result.missing_keys if 'num_batches_tracked' not in name]

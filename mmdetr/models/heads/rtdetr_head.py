@@ -14,7 +14,7 @@ from mmdetr.models.layers import MLP
 from mmdetr.models.layers.denoising import DenoisingQueries, build_denoising
 from mmdetr.models.layers.grid_anchors import grid_anchors
 from mmdetr.models.layers.reference_points import inverse_sigmoid
-from mmdetr.models.transformers import Queries, TransformerOutput
+from mmdetr.models.transformers import Queries, Refine, TransformerOutput
 from mmdetr.models.transformers.rtdetr_transformer import Memory
 from mmdetr.registry import MODELS
 from mmdetr.structures import QueryPrediction, SetPrediction, SetTarget
@@ -165,8 +165,9 @@ class RTDETRHead(DETRHead):
             content = torch.cat((labels.to(content.dtype), content), dim=1)
             boxes = torch.cat((noisy.anchors.sigmoid().to(boxes.dtype), boxes), dim=1)
         queries = Queries(content=content, reference_points=boxes, self_attn_mask=mask)
-        output = self.transformer(memory, queries, self.refine, all_layers)
-        prediction = self.decode(output)
+        refine = self.refiner()
+        output = self.transformer(memory, queries, refine, all_layers)
+        prediction = self.decode(output, refine)
         return self.label_parts(prediction, noisy).replace(
             proposals=proposals if self.training else None
         )
@@ -191,15 +192,23 @@ class RTDETRHead(DETRHead):
         proposals = SetPrediction(chosen[None], boxes[None], class_activation=self.class_activation)
         return content, proposals
 
+    def refiner(self) -> Refine:
+        """Return what moves the boxes of one forward pass."""
+        return self.refine
+
     def refine(self, layer: int, hidden: Tensor, reference_points: Tensor) -> Tensor:
         """Move boxes cxcywh [B, N, 4] by the output [B, N, D] of a decoder layer."""
         return (self.reg_branches[layer](hidden) + inverse_sigmoid(reference_points)).sigmoid()
 
-    def decode(self, output: TransformerOutput) -> SetPrediction:
+    def decode(self, output: TransformerOutput, refine: Refine | None = None) -> SetPrediction:
         """Turn hidden states [L, B, N, D] into classes and boxes.
 
         A box is moved from the box of the layer before with its gradient, so that each layer also
         learns from the next (look forward twice).
+
+        Args:
+            output: Of the decoder.
+            refine: Not needed here.
         """
         references = output.reference_points
         assert references is not None

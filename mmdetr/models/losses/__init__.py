@@ -1,5 +1,7 @@
 from .bbox import GIoULoss, L1Loss
 from .classification import CrossEntropyLoss, FocalLoss
+from .dfine_criterion import DFINECriterion
+from .edges import DecoupledDistillationLoss, FineGrainedLocalizationLoss
 from .prediction_statistics import PredictionStatistics
 from .query_criterion import QueryCriterion
 from .set_criterion import SetCriterion
@@ -7,6 +9,9 @@ from .varifocal import VarifocalLoss
 
 __all__ = [
     'CrossEntropyLoss',
+    'DFINECriterion',
+    'DecoupledDistillationLoss',
+    'FineGrainedLocalizationLoss',
     'FocalLoss',
     'GIoULoss',
     'L1Loss',

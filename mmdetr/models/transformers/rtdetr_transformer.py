@@ -59,7 +59,7 @@ class RTDETRDecoderLayer(nn.Module):
         self.build_cross_attention(embed_dims, num_heads, num_points, sampling)
         self.linear1 = nn.Linear(embed_dims, feedforward_channels)
         self.linear2 = nn.Linear(feedforward_channels, embed_dims)
-        self.norm3 = nn.LayerNorm(embed_dims)
+        self.build_last_norm(embed_dims)
         nn.init.xavier_uniform_(self.linear1.weight)
         nn.init.xavier_uniform_(self.linear2.weight)
 
@@ -69,6 +69,10 @@ class RTDETRDecoderLayer(nn.Module):
         """Build the attention to the maps and what adds its output to the stream."""
         self.cross_attn = DeformableAttentionV2(embed_dims, num_heads, num_points, sampling)
         self.norm2 = nn.LayerNorm(embed_dims)
+
+    def build_last_norm(self, embed_dims: int) -> None:
+        """Build the normalisation after the feed-forward part."""
+        self.norm3 = nn.LayerNorm(embed_dims)
 
     def add_attended(self, x: Tensor, attended: Tensor) -> Tensor:
         """Add what was seen in the maps to the stream, [B, N, D] both."""
