@@ -88,6 +88,7 @@ setup(
     extras_require={
         'optional': read_requirements('optional'),
         'tests': read_requirements('tests'),
+        'timm': read_requirements('timm'),
     },
     classifiers=[
         'Development Status :: 4 - Beta',

@@ -9,6 +9,7 @@ from .layouts import Architecture, Layout, from_mmdetr, get_layout, register_lay
 from .loading import load_checkpoint, load_into
 from .model_rows import ModelRows, model_rows
 from .report import LoadReport
+from .timm_weights import TimmWeights
 from .use import check_class_order, check_for_use
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'LoadReport',
     'ModelRows',
     'PretrainedWeights',
+    'TimmWeights',
     'check_class_order',
     'check_for_use',
     'class_names',

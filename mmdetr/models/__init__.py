@@ -1,5 +1,5 @@
 from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, HungarianAssigner
-from .backbones import ResNet
+from .backbones import HGNetV2, ResNet, ResNetVd, TimmBackbone
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
 from .heads import (
@@ -8,10 +8,12 @@ from .heads import (
     ConditionalHead,
     DeformableDETRHead,
     DETRHead,
+    DFINEHead,
     EncoderProposals,
     MixedQueries,
     PointQueries,
     ProposalQueries,
+    RTDETRHead,
 )
 from .layers import (
     ContrastiveDenoising,
@@ -22,14 +24,18 @@ from .layers import (
 )
 from .losses import (
     CrossEntropyLoss,
+    DecoupledDistillationLoss,
+    DFINECriterion,
+    FineGrainedLocalizationLoss,
     FocalLoss,
     GIoULoss,
     L1Loss,
     PredictionStatistics,
     QueryCriterion,
     SetCriterion,
+    VarifocalLoss,
 )
-from .necks import ChannelMapper, InputProjection
+from .necks import ChannelMapper, DFINEHybridEncoder, HybridEncoder, InputProjection
 from .transformers import (
     AnchorDecoder,
     AnchorDeformableDecoder,
@@ -38,6 +44,9 @@ from .transformers import (
     DeformableEncoder,
     DeformableTransformer,
     DETRTransformer,
+    DFINEDecoder,
+    RTDETRDecoder,
+    RTDETRTransformer,
     ScaledPositionEncoder,
     TorchTransformer,
     TransformerDecoder,
@@ -59,19 +68,28 @@ __all__ = [
     'CrossEntropyLoss',
     'DETRHead',
     'DETRTransformer',
+    'DFINECriterion',
+    'DFINEDecoder',
+    'DFINEHead',
+    'DFINEHybridEncoder',
+    'DecoupledDistillationLoss',
     'DeformableDETRHead',
     'DeformableDecoder',
     'DeformableEncoder',
     'DeformableTransformer',
     'DetDataPreprocessor',
+    'DetDataPreprocessor',
     'EncoderProposals',
+    'FineGrainedLocalizationLoss',
     'FlatPositionalEncoding',
     'FocalCost',
     'FocalLoss',
     'GIoUCost',
     'GIoULoss',
     'GroupDenoising',
+    'HGNetV2',
     'HungarianAssigner',
+    'HybridEncoder',
     'InputProjection',
     'L1Loss',
     'LearnedPositionalEncoding',
@@ -80,11 +98,17 @@ __all__ = [
     'PredictionStatistics',
     'ProposalQueries',
     'QueryCriterion',
+    'RTDETRDecoder',
+    'RTDETRHead',
+    'RTDETRTransformer',
     'ResNet',
+    'ResNetVd',
     'ScaledPositionEncoder',
     'SetCriterion',
     'SinePositionalEncoding',
+    'TimmBackbone',
     'TorchTransformer',
     'TransformerDecoder',
     'TransformerEncoder',
+    'VarifocalLoss',
 ]

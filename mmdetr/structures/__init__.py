@@ -1,4 +1,4 @@
-from .bboxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
+from .bboxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union, xyxy_to_cxcywh
 from .class_activation import ClassActivation, SigmoidClasses, SoftmaxClasses
 from .data_sample import DetDataSample
 from .set_types import (
@@ -21,5 +21,6 @@ __all__ = [
     'SoftmaxClasses',
     'cxcywh_to_xyxy',
     'generalized_iou',
+    'intersection_over_union',
     'xyxy_to_cxcywh',
 ]

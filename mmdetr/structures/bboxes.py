@@ -53,14 +53,32 @@ def generalized_iou(bboxes1_xyxy: Tensor, bboxes2_xyxy: Tensor, eps: float = 1e-
 
     Source: Rezatofighi et al., Generalized Intersection over Union, algorithm 1; DETR appendix A.2.
     """
+    intersection, union = _areas(bboxes1_xyxy, bboxes2_xyxy, eps)
+    hull_top_left = torch.minimum(bboxes1_xyxy[..., :2], bboxes2_xyxy[..., :2])
+    hull_bottom_right = torch.maximum(bboxes1_xyxy[..., 2:], bboxes2_xyxy[..., 2:])
+    hull = (hull_bottom_right - hull_top_left).prod(-1).clamp(min=eps)
+    return intersection / union - (hull - union) / hull
+
+
+def intersection_over_union(
+    bboxes1_xyxy: Tensor, bboxes2_xyxy: Tensor, eps: float = 1e-12
+) -> Tensor:
+    """Intersection over union of boxes that broadcast against each other, [...] in 0..1.
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0, 2, 2], [1, 0, 3, 2], [4, 0, 6, 2]])
+        >>> intersection_over_union(boxes[:1], boxes).tolist()
+        [1.0, 0.3333333432674408, 0.0]
+    """
+    intersection, union = _areas(bboxes1_xyxy, bboxes2_xyxy, eps)
+    return intersection / union
+
+
+def _areas(bboxes1_xyxy: Tensor, bboxes2_xyxy: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Intersection and union; the union at least ``eps``."""
     area1 = (bboxes1_xyxy[..., 2:] - bboxes1_xyxy[..., :2]).prod(-1)
     area2 = (bboxes2_xyxy[..., 2:] - bboxes2_xyxy[..., :2]).prod(-1)
     top_left = torch.maximum(bboxes1_xyxy[..., :2], bboxes2_xyxy[..., :2])
     bottom_right = torch.minimum(bboxes1_xyxy[..., 2:], bboxes2_xyxy[..., 2:])
     intersection = (bottom_right - top_left).clamp(min=0).prod(-1)
-    union = (area1 + area2 - intersection).clamp(min=eps)
-
-    hull_top_left = torch.minimum(bboxes1_xyxy[..., :2], bboxes2_xyxy[..., :2])
-    hull_bottom_right = torch.maximum(bboxes1_xyxy[..., 2:], bboxes2_xyxy[..., 2:])
-    hull = (hull_bottom_right - hull_top_left).prod(-1).clamp(min=eps)
-    return intersection / union - (hull - union) / hull
+    return intersection, (area1 + area2 - intersection).clamp(min=eps)

@@ -19,3 +19,7 @@ __all__ = [
     'Proposals',
     'postprocess',
 ]
+from .dfine_head import DFINEHead
+from .rtdetr_head import RTDETRHead
+
+__all__ = ['DETRHead', 'DFINEHead', 'RTDETRHead', 'postprocess']

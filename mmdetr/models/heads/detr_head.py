@@ -32,7 +32,8 @@ class DETRHead(BaseModule):
         num_classes: K.
         num_queries: N.
         in_channels: D; the detector passes the width of the neck.
-        positional_encoding: Config of the spatial encoding; ``num_feats`` defaults to D / 2.
+        positional_encoding: Config of the spatial encoding; ``num_feats`` defaults to D / 2. None
+            for a head that has none.
         transformer: Config of the transformer; ``embed_dims`` defaults to D.
         criterion: Config of the loss; None for a model that is never trained.
         class_activation: Config of what a row of class logits means; softmax with no-object by
@@ -61,7 +62,7 @@ class DETRHead(BaseModule):
         num_classes: int,
         num_queries: int,
         in_channels: int,
-        positional_encoding: dict,
+        positional_encoding: dict | None,
         transformer: dict,
         criterion: dict | None = None,
         class_activation: dict | None = None,
@@ -79,10 +80,11 @@ class DETRHead(BaseModule):
         self.max_per_img = max_per_img
         self.class_activation = TASK_UTILS.build(class_activation or dict(type='SoftmaxClasses'))
         self.build_queries(num_queries)
-        self.positional_encoding = MODELS.build(
-            positional_encoding, default_args=dict(num_feats=in_channels // 2)
-        )
-        self.transformer = MODELS.build(transformer, default_args=dict(embed_dims=in_channels))
+        if positional_encoding is not None:
+            self.positional_encoding = MODELS.build(
+                positional_encoding, default_args=dict(num_feats=in_channels // 2)
+            )
+        self.build_transformer(transformer, in_channels)
         self.build_branches()
         self.criterion = None
         if criterion is not None:
@@ -96,6 +98,10 @@ class DETRHead(BaseModule):
     def build_queries(self, num_queries: int) -> None:
         """Build what the object queries are made of."""
         self.query_embedding = nn.Embedding(num_queries, self.embed_dims)
+
+    def build_transformer(self, transformer: dict, in_channels: int) -> None:
+        """Build the transformer for maps of the neck's width."""
+        self.transformer = MODELS.build(transformer, default_args=dict(embed_dims=in_channels))
 
     def build_branches(self) -> None:
         """Build the prediction feed-forward networks."""

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from mmdetr.models.assigners.hungarian_assigner import Assignment, NonFinitePredictionError
 from mmdetr.registry import MODELS, TASK_UTILS
-from mmdetr.structures import DetDataSample, SetPrediction, SetTarget, xyxy_to_cxcywh
+from mmdetr.structures import (
+    DetDataSample,
+    SetPrediction,
+    SetTarget,
+    cxcywh_to_xyxy,
+    intersection_over_union,
+    xyxy_to_cxcywh,
+)
 
 
 @MODELS.register_module()
@@ -162,9 +169,12 @@ class SetCriterion(nn.Module):
             all_reduce(factors, op='mean')
         bbox_factor, cls_factor = factors[0].clamp(min=1), factors[1]
 
-        layers = {'loss_cls': self.loss_cls(prediction, target_labels, cls_factor)}
         bboxes = prediction.bboxes[assignment.matched]
         target_bboxes = torch.cat([target.bboxes for target in targets])[assignment.target]
+        classes = self.classification_loss(
+            prediction, targets, assignment, target_labels, cls_factor
+        )
+        layers = {'loss_cls': classes}
         for name, loss in self.bbox_losses.items():
             layers[name] = loss(bboxes, target_bboxes, bbox_factor)
 
@@ -172,6 +182,28 @@ class SetCriterion(nn.Module):
         for i in range(len(target_labels) - 1):
             losses |= {f'd{i}.{name}': values[i] for name, values in layers.items()}
         return losses
+
+    def classification_loss(
+        self,
+        prediction: SetPrediction,
+        targets: list[SetTarget],
+        assignment: Assignment,
+        target_labels: Tensor,
+        avg_factor: Tensor,
+    ) -> Tensor:
+        """Compute the classification loss of each layer, [L].
+
+        A loss with ``needs_ious`` is told the IoU of each matched query and its object as well.
+        """
+        if not getattr(self.loss_cls, 'needs_ious', False):
+            return self.loss_cls(prediction, target_labels, avg_factor)
+        bboxes = prediction.bboxes.detach()[assignment.matched]
+        target_bboxes = torch.cat([target.bboxes for target in targets])[assignment.target]
+        ious = bboxes.new_zeros(target_labels.shape)
+        ious[assignment.matched] = intersection_over_union(
+            cxcywh_to_xyxy(bboxes), cxcywh_to_xyxy(target_bboxes)
+        )
+        return self.loss_cls(prediction, target_labels, avg_factor, ious)
 
     def target_labels(
         self, prediction: SetPrediction, targets: list[SetTarget], assignment: Assignment

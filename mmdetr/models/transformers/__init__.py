@@ -3,8 +3,10 @@ from .conditional_decoder import ConditionalDecoder
 from .deformable_stacks import AnchorDeformableDecoder, DeformableDecoder, DeformableEncoder
 from .deformable_transformer import DeformableTransformer
 from .detr_transformer import DETRTransformer
+from .dfine_decoder import DFINEDecoder
 from .encoder_decoder import TransformerDecoder, TransformerEncoder
 from .records import Memory, Queries, Refine, TransformerOutput
+from .rtdetr_transformer import RTDETRDecoder, RTDETRTransformer
 from .torch_transformer import TorchTransformer
 
 __all__ = [
@@ -12,11 +14,14 @@ __all__ = [
     'AnchorDeformableDecoder',
     'ConditionalDecoder',
     'DETRTransformer',
+    'DFINEDecoder',
     'DeformableDecoder',
     'DeformableEncoder',
     'DeformableTransformer',
     'Memory',
     'Queries',
+    'RTDETRDecoder',
+    'RTDETRTransformer',
     'Refine',
     'ScaledPositionEncoder',
     'TorchTransformer',
