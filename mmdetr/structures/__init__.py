@@ -1,12 +1,19 @@
 from .bboxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
 from .class_activation import ClassActivation, SigmoidClasses, SoftmaxClasses
 from .data_sample import DetDataSample
-from .set_types import PER_LAYER, SetPrediction, SetTarget
+from .mask_types import MaskPrediction, MaskTarget
+from .panoptic import PanopticResult, PanopticSegment
+from .set_types import PER_LAYER, UNPADDED, SetPrediction, SetTarget
 
 __all__ = [
     'PER_LAYER',
+    'UNPADDED',
     'ClassActivation',
     'DetDataSample',
+    'MaskPrediction',
+    'MaskTarget',
+    'PanopticResult',
+    'PanopticSegment',
     'SetPrediction',
     'SetTarget',
     'SigmoidClasses',
