@@ -5,6 +5,7 @@ see :mod:`.panoptic_maps`.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ class PanopticJson(NamedTuple):
     images: list[dict]
     categories: dict[int, str]
     isthing: dict[int, bool]
-    segments: list[Segments | None]
+    segments: Sequence[Segments | None]
 
 
 def read_panoptic_json(path: str, need_annotations: bool = True) -> PanopticJson:
