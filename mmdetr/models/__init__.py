@@ -2,13 +2,22 @@ from .assigners import BBoxL1Cost, ClassificationCost, GIoUCost, HungarianAssign
 from .backbones import ResNet
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
-from .heads import DETRHead
+from .heads import DETRHead, DETRMaskHead, MaskHead, PanopticSegmentation
 from .layers import (
     FlatPositionalEncoding,
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
-from .losses import CrossEntropyLoss, GIoULoss, L1Loss, PredictionStatistics, SetCriterion
+from .losses import (
+    CrossEntropyLoss,
+    DiceLoss,
+    GIoULoss,
+    L1Loss,
+    MaskCriterion,
+    PredictionStatistics,
+    SetCriterion,
+    SigmoidFocalLoss,
+)
 from .necks import InputProjection
 from .transformers import (
     DETRTransformer,
@@ -23,8 +32,10 @@ __all__ = [
     'ClassificationCost',
     'CrossEntropyLoss',
     'DETRHead',
+    'DETRMaskHead',
     'DETRTransformer',
     'DetDataPreprocessor',
+    'DiceLoss',
     'FlatPositionalEncoding',
     'GIoUCost',
     'GIoULoss',
@@ -32,9 +43,13 @@ __all__ = [
     'InputProjection',
     'L1Loss',
     'LearnedPositionalEncoding',
+    'MaskCriterion',
+    'MaskHead',
+    'PanopticSegmentation',
     'PredictionStatistics',
     'ResNet',
     'SetCriterion',
+    'SigmoidFocalLoss',
     'SinePositionalEncoding',
     'TorchTransformer',
     'TransformerDecoder',

@@ -1,7 +1,7 @@
 from .bboxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
 from .class_activation import ClassActivation, SigmoidClasses, SoftmaxClasses
 from .data_sample import DetDataSample
-from .mask_types import MaskPrediction, MaskTarget
+from .mask_types import MaskInputs, MaskPrediction, MaskTarget
 from .panoptic import PanopticResult, PanopticSegment
 from .set_types import PER_LAYER, UNPADDED, SetPrediction, SetTarget
 
@@ -10,6 +10,7 @@ __all__ = [
     'UNPADDED',
     'ClassActivation',
     'DetDataSample',
+    'MaskInputs',
     'MaskPrediction',
     'MaskTarget',
     'PanopticResult',

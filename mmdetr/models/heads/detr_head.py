@@ -126,13 +126,23 @@ class DETRHead(BaseModule):
         Returns:
             logits [L, B, N, K + 1] and bboxes [L, B, N, 4], L = 1 when only the last layer.
         """
+        return self.decode(self.transform(features, padding_mask, targets, all_layers))
+
+    def transform(
+        self,
+        features: Sequence[Tensor],
+        padding_mask: Tensor | None,
+        targets: Sequence[SetTarget] | None,
+        all_layers: bool | None,
+    ) -> TransformerOutput:
+        """Run the transformer; arguments as in :meth:`forward`."""
         if all_layers is None:
             all_layers = self._supervises_all_layers()
-        masks = [_resize_mask(padding_mask, each) for each in features]
+        masks = [resize_mask(padding_mask, each) for each in features]
         positions = [
             self.positional_encoding(each, mask) for each, mask in zip(features, masks, strict=True)
         ]
-        output = self.transformer(
+        return self.transformer(
             features,
             masks,
             positions,
@@ -140,7 +150,6 @@ class DETRHead(BaseModule):
             refine=self.refine,
             all_layers=all_layers,
         )
-        return self.decode(output)
 
     def queries(self, targets: Sequence[SetTarget] | None) -> Queries:
         """Return the object queries of a batch: the same learned positions for every image."""
@@ -189,7 +198,7 @@ class DETRHead(BaseModule):
         return data_samples
 
 
-def _resize_mask(padding_mask: Tensor | None, features: Tensor) -> Tensor | None:
+def resize_mask(padding_mask: Tensor | None, features: Tensor) -> Tensor | None:
     """bool [B, H, W] -> bool [B, h, w], nearest neighbour as in the authors' code."""
     if padding_mask is None:
         return None

@@ -5,6 +5,7 @@ Legend: B images, N queries, K classes.
 
 import torch
 from mmengine.structures import InstanceData
+from torch import Tensor
 
 from mmdetr.structures import SetPrediction, cxcywh_to_xyxy
 
@@ -40,8 +41,20 @@ def postprocess(
     results = []
     for image_bboxes, image_scores, image_labels in zip(bboxes_xyxy, scores, labels, strict=True):
         if max_per_img is not None:
-            kept = min(max_per_img, len(image_scores))
-            image_scores, order = image_scores.topk(kept)
-            image_bboxes, image_labels = image_bboxes[order], image_labels[order]
+            order = best_queries(image_scores, max_per_img)
+            image_scores, image_labels = image_scores[order], image_labels[order]
+            image_bboxes = image_bboxes[order]
         results.append(InstanceData(bboxes=image_bboxes, scores=image_scores, labels=image_labels))
     return results
+
+
+def best_queries(scores: Tensor, max_per_img: int | None) -> Tensor:
+    """Queries of the detections that are kept, in their order: best first, or all as they are.
+
+    Args:
+        scores: [N] scores of the queries of one image.
+        max_per_img: As in :func:`postprocess`.
+    """
+    if max_per_img is None:
+        return torch.arange(len(scores), device=scores.device)
+    return scores.topk(min(max_per_img, len(scores))).indices
