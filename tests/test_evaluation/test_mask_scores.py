@@ -22,19 +22,6 @@ NAMES = [
     *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'),
     *('AR@1', 'AR@10', 'AR@100', 'AR_s@100', 'AR_m@100', 'AR_l@100'),
 ]
-    'mAP',
-    'mAP_50',
-    'mAP_75',
-    'mAP_s',
-    'mAP_m',
-    'mAP_l',
-    'AR@1',
-    'AR@10',
-    'AR@100',
-    'AR_s@100',
-    'AR_m@100',
-    'AR_l@100',
-]
 HEIGHT, WIDTH = 120, 150
 
 
