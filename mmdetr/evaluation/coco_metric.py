@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .box_scores import paused_garbage_collection, resolve_backend, score_boxes
 from .coco_annotations import CocoAnnotations, read_annotations
 from .detections import Detections, IouType
 from .ground_truth import check_images, ground_truth, listed_objects
+from .unique import one_per_image
 
 IOU_TYPES: tuple[IouType, ...] = ('bbox', 'segm')
 
@@ -144,7 +145,7 @@ class CocoMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compute the numbers by name; results come in any order, repeats included."""
-        results = self._unique(results)
+        results = one_per_image(results, self._dataset_size, 'CocoMetric')
         names, cat_ids, labels = self._categories()
         num_classes = len(self._classes() or names)
         detections = Detections.stack(results, num_classes).keep_labels(labels, num_classes)
@@ -195,23 +196,6 @@ class CocoMetric(BaseMetric):
                 key = f'{iou_type}_mAP'
                 metrics[f'{key}/{name}'] = scores.class_average_precision(k)[key]
         return metrics
-
-    def _unique(self, results: list[dict]) -> list[dict]:
-        """Keep one result per image, by ascending id: scores must not depend on the order."""
-        by_id: dict[Hashable, dict] = {}
-        for result in results:
-            by_id.setdefault(result['img_id'], result)
-        if not by_id:
-            raise ValueError('CocoMetric got no image to score: is the dataset empty?')
-        if self._dataset_size is not None and len(by_id) < self._dataset_size:
-            print_log(
-                f'the dataset has {self._dataset_size} images, but results came with only '
-                f'{len(by_id)} different image ids: the others are not scored',
-                logger='current',
-                level=logging.WARNING,
-            )
-        # Numbers and names do not compare, and a file may have both.
-        return sorted(by_id.values(), key=lambda r: (isinstance(r['img_id'], str), r['img_id']))
 
     def _load_annotations(self) -> CocoAnnotations | None:
         """Return the annotation file, read at the first scoring, or None without one."""
