@@ -117,7 +117,8 @@ class CocoPanopticMetric(BaseMetric):
             return {}
         scores: PanopticScores = reduce(add, (result['scores'] for result in results))
         isthing = np.array(self._meta()['isthing'], dtype=bool)
-        metrics, lines = {}, [f' {"":<6} |    PQ    SQ    RQ  classes']
+        metrics: dict[str, float] = {}
+        lines = [f' {"":<6} |    PQ    SQ    RQ  classes']
         for (suffix, title), chosen in zip(
             GROUPS.items(), (np.ones_like(isthing), isthing, ~isthing), strict=True
         ):
