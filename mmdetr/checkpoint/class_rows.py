@@ -7,11 +7,36 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_ROWS_BY_ID
+from mmdetr.datasets.coco_classes import (
+    COCO_CATEGORY_IDS,
+    COCO_CLASSES,
+    COCO_PANOPTIC_CATEGORY_IDS,
+    COCO_PANOPTIC_CLASSES,
+    COCO_PANOPTIC_ROWS_BY_ID,
+    COCO_ROWS_BY_ID,
+)
 
 Names = tuple[str | None, ...]
 
-_PANOPTIC_ROWS = 250
+
+class CocoHead(NamedTuple):
+    """How classes of COCO may be numbered.
+
+    Attributes:
+        classes: Their names without gaps, in the order of their category ids.
+        category_ids: Their ids.
+        rows_by_id: Names where the row is the category id, None in unused rows.
+    """
+
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    rows_by_id: Names
+
+
+COCO_HEADS = (
+    CocoHead(COCO_CLASSES, COCO_CATEGORY_IDS, COCO_ROWS_BY_ID),
+    CocoHead(COCO_PANOPTIC_CLASSES, COCO_PANOPTIC_CATEGORY_IDS, COCO_PANOPTIC_ROWS_BY_ID),
+)
 
 
 class ClassMatch(NamedTuple):
@@ -41,25 +66,24 @@ def clean_names(names: Sequence[str | None] | None) -> Names | None:
 
 
 def coco_names(num_classes: int) -> Names | None:
-    """Names of COCO heads by their size: 91 category ids, 80 classes, 250 panoptic category ids.
+    """Names of COCO heads by their size.
 
-    Panoptic category ids begin with those of the things.
+    80 classes or 91 category ids of things, 133 classes or 250 category ids with stuff.
     """
-    if num_classes == len(COCO_CLASSES):
-        return COCO_CLASSES
-    if num_classes == len(COCO_ROWS_BY_ID):
-        return COCO_ROWS_BY_ID
-    if num_classes == _PANOPTIC_ROWS:
-        return COCO_ROWS_BY_ID + (None,) * (_PANOPTIC_ROWS - len(COCO_ROWS_BY_ID))
+    for head in COCO_HEADS:
+        for names in (head.classes, head.rows_by_id):
+            if num_classes == len(names):
+                return names
     return None
 
 
 def dataset_meta(names: Sequence[str | None]) -> dict[str, tuple]:
     """The ``dataset_meta`` of a checkpoint whose class rows have these names."""
     meta: dict[str, tuple] = {'classes': tuple(name or 'N/A' for name in names)}
-    if tuple(names) == COCO_CLASSES:
-        meta['cat_ids'] = COCO_CATEGORY_IDS
-    elif tuple(names[: len(COCO_ROWS_BY_ID)]) == COCO_ROWS_BY_ID:
+    for head in COCO_HEADS:
+        if tuple(names) == head.classes:
+            meta['cat_ids'] = head.category_ids
+    if tuple(names[: len(COCO_ROWS_BY_ID)]) == COCO_ROWS_BY_ID:
         meta['cat_ids'] = tuple(range(len(names)))
     return meta
 

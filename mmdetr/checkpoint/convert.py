@@ -11,9 +11,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mmdetr import __version__
-from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_ROWS_BY_ID
 
-from .class_rows import Names, coco_names, dataset_meta
+from .class_rows import COCO_HEADS, Names, coco_names, dataset_meta
 from .file import CheckpointFile
 from .io import CheckpointError, atomic_write, save_file
 from .layouts import OWN_FORMAT, Layout, StateDict, get_layout, layouts, own_layout
@@ -30,7 +29,7 @@ def writable_formats() -> list[str]:
 def convert(source: CheckpointFile, path: str | os.PathLike, fmt: str) -> list[Path]:
     """Write a checkpoint in another format; the weights keep their bits.
 
-    Where a format has a row per category id, a head of COCO's 80 classes gets them. The added rows
+    Where a format has a row per category id, a head of COCO's classes gets them. The added rows
     can never win, and the way back removes exactly such rows. Other heads stay as they are.
     ``config.json`` is written beside a file of Hugging Face unless there is one.
 
@@ -74,14 +73,16 @@ def convert(source: CheckpointFile, path: str | os.PathLike, fmt: str) -> list[P
 def class_names(source: CheckpointFile) -> Names | None:
     """Names of the head's rows: as declared, or COCO's where the number of rows says so.
 
-    A head of 80 undeclared classes is COCO's only in the formats that number classes without gaps.
+    A head without gaps, of 80 or 133 undeclared classes, is COCO's only in the formats that number
+    classes like this.
     """
     num_classes = _num_classes(source)
     if source.classes is not None and num_classes in (None, len(source.classes)):
         return source.classes
     if num_classes is None:
         return None
-    if num_classes == len(COCO_CLASSES) and source.layout.rows_by_category_id:
+    without_gaps = [len(head.classes) for head in COCO_HEADS]
+    if num_classes in without_gaps and source.layout.rows_by_category_id:
         return None
     return coco_names(num_classes)
 
@@ -125,21 +126,21 @@ def _refit_class_rows(source: CheckpointFile, layout: Layout) -> tuple[Names | N
     """Class names and weights, with COCO's rows as the layout has them."""
     state_dict, names = dict(source.state_dict), class_names(source)
     heads = {name: state_dict[name] for name in _class_rows(source)}
-    rows = list(COCO_CATEGORY_IDS)
-    num_rows = len(COCO_ROWS_BY_ID)
-    if _has_no_object_row(source):
-        rows.append(num_rows)
-        num_rows += 1
-    if layout.rows_by_category_id and names == COCO_CLASSES:
-        return COCO_ROWS_BY_ID, state_dict | {
-            name: _spread(value, rows, num_rows) for name, value in heads.items()
-        }
-    if (
-        not layout.rows_by_category_id
-        and names == COCO_ROWS_BY_ID
-        and all(_never_wins(value, rows) for value in heads.values())
-    ):
-        return COCO_CLASSES, state_dict | {name: value[rows] for name, value in heads.items()}
+    for head in COCO_HEADS:
+        rows, num_rows = list(head.category_ids), len(head.rows_by_id)
+        if _has_no_object_row(source):
+            rows.append(num_rows)
+            num_rows += 1
+        if layout.rows_by_category_id and names == head.classes:
+            return head.rows_by_id, state_dict | {
+                name: _spread(value, rows, num_rows) for name, value in heads.items()
+            }
+        if (
+            not layout.rows_by_category_id
+            and names == head.rows_by_id
+            and all(_never_wins(value, rows) for value in heads.values())
+        ):
+            return head.classes, state_dict | {name: value[rows] for name, value in heads.items()}
     return names, state_dict
 
 

@@ -112,7 +112,7 @@ class CocoDataset(DetDataset):
             need_annotations=not self.test_mode,
             with_segmentations=self.with_mask,
         )
-        self._choose_classes(coco)
+        self._choose_classes(coco.categories, coco.placeholders)
         paths = self._find_files([image['file_name'] for image in coco.images])
         data_list = [
             dict(
@@ -169,15 +169,15 @@ class CocoDataset(DetDataset):
             )
         return paths
 
-    def _choose_classes(self, coco: CocoJson) -> None:
-        categories, wanted = coco.categories, self._metainfo.get('classes', ())
+    def _choose_classes(self, categories: dict[int, str], placeholders: dict[int, str]) -> None:
+        wanted = self._metainfo.get('classes', ())
         self.placeholders = {
             cat_id: name
-            for cat_id, name in coco.placeholders.items()
+            for cat_id, name in placeholders.items()
             if name in categories.values() or name not in wanted
         }
-        if len(self.placeholders) < len(coco.placeholders):  # someone does mean it
-            categories = coco.placeholders | categories
+        if len(self.placeholders) < len(placeholders):  # someone does mean it
+            categories = placeholders | categories
         if self.category_ids_as_labels:
             if 'classes' in self._metainfo:
                 raise ValueError('category_ids_as_labels and metainfo.classes exclude each other')

@@ -73,14 +73,17 @@ def draw_mask(segmentation: list | dict, width: int, height: int) -> np.ndarray:
     Returns:
         bool [h, w]. May be empty, as where a polygon is thinner than a pixel.
     """
+    return coco_mask.decode(to_rle(segmentation, width, height)).view(bool)
+
+
+def to_rle(segmentation: list | dict, width: int, height: int) -> dict:
+    """Return a segmentation without problems as compressed run lengths."""
     if isinstance(segmentation, dict):
-        rle = segmentation
-        if isinstance(rle['counts'], list):
-            rle = coco_mask.frPyObjects(rle, height, width)
-    else:
-        polygons = [_near_image(polygon, width, height) for polygon in segmentation]
-        rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-    return coco_mask.decode(rle).view(bool)
+        if isinstance(segmentation['counts'], list):
+            return coco_mask.frPyObjects(segmentation, height, width)
+        return segmentation
+    polygons = [_near_image(polygon, width, height) for polygon in segmentation]
+    return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
 
 
 def _is_polygon(value: Any) -> bool:

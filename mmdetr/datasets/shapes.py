@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from mmdetr.registry import DATASETS
 from mmdetr.structures.bboxes import Bbox, common_area
@@ -62,6 +63,8 @@ class ShapesDataset(DetDataset):
         min_objects: Fewest objects in an image, inclusive; an image without room holds fewer.
         max_objects: Most objects in an image, inclusive.
         seed: Sets with different seeds have no image in common, as training and validation need.
+        with_mask: Give each instance its ``mask``, the run lengths of its visible part. Pixels
+            belong to the shape that their centre lies in.
         **kwargs: ``pipeline``, ``test_mode``, ``indices``, ``serialize_data``, ``lazy_init`` of
             mmengine's ``BaseDataset``.
     """
@@ -75,6 +78,7 @@ class ShapesDataset(DetDataset):
         min_objects: int = 1,
         max_objects: int = 3,
         seed: int = 0,
+        with_mask: bool = False,
         **kwargs: Any,
     ) -> None:
         if num_images < 1 or not 0 <= min_objects <= max_objects:
@@ -90,6 +94,7 @@ class ShapesDataset(DetDataset):
         self.min_objects = min_objects
         self.max_objects = max_objects
         self.seed = seed
+        self.with_mask = with_mask
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -110,6 +115,8 @@ class ShapesDataset(DetDataset):
         background, shapes, rng = self._scene(results['img_id'])
         results['img'] = draw(self.image_size, background, shapes, rng)
         results['img_shape'] = results['ori_shape'] = self.image_size
+        if self.with_mask:
+            add_masks(results['instances'], owner_map(self.image_size, shapes))
         return self.pipeline(results)
 
     def _scene(self, img_id: int) -> tuple[np.ndarray, list[Shape], np.random.Generator]:
@@ -141,13 +148,19 @@ def draw(
     shapes: list[Shape],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Paint shapes over a mottled background and add grain: uint8 [h, w, 3] BGR."""
+    """Paint shapes over a mottled background and add grain: uint8 [h, w, 3] BGR.
+
+    The background is a colour [3] or a picture [h, w, 3], 0..255.
+    """
     height, width = image_size
-    mottle = background + rng.uniform(-35, 35, (5, 5, 3))
+    is_colour = background.ndim == 1
+    mottle = (background if is_colour else 0) + rng.uniform(-35, 35, (5, 5, 3))
     img = np.asarray(
         cv2.resize(mottle.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC),
         dtype=np.float32,
     )
+    if not is_colour:
+        img += background
     for shape in shapes:
         _paint(img, shape)
     img += 6 * rng.standard_normal((height, width, 1), dtype=np.float32)
@@ -195,14 +208,41 @@ def overlap(first: Bbox, second: Bbox) -> float:
     return common_area(first, second) / smaller
 
 
+def owner_map(image_size: tuple[int, int], shapes: list[Shape]) -> np.ndarray:
+    """Say whose each pixel is: int32 [h, w], the number of a shape from 1 on, 0 for the ground."""
+    owners = np.zeros(image_size, dtype=np.int32)
+    for number, shape in enumerate(shapes, start=1):
+        rows, columns, distance = _edge_distance(shape)
+        owners[rows, columns][distance <= 0] = number
+    return owners
+
+
+def add_masks(instances: list[dict], owners: np.ndarray) -> None:
+    """Give instance i the pixels that have number i + 1 in a map [h, w]."""
+    for number, instance in enumerate(instances, start=1):
+        mask = np.asfortranarray(owners == number)
+        instance['mask'] = coco_mask.encode(mask.view(np.uint8))
+
+
 def _paint(img: np.ndarray, shape: Shape) -> None:
     """Blend one shape into float32 [h, w, 3]; edges cover their pixels in part."""
+    rows, columns, distance = _edge_distance(shape)
+    # It approximates how much of a pixel the shape covers.
+    cover = (0.5 - distance).clip(0, 1)[..., None]
+    patch = img[rows, columns]
+    patch += cover * (shape.colour - patch)
+
+
+def _edge_distance(shape: Shape) -> tuple[slice, slice, np.ndarray]:
+    """Return rows and columns around a shape, and each pixel's distance to its edge in pixels.
+
+    The distance is that of the centre, negative inside.
+    """
     x1, y1, x2, y2 = shape.bbox_xyxy
     columns = slice(math.floor(x1), math.ceil(x2))
     rows = slice(math.floor(y1), math.ceil(y2))
     xs = np.arange(columns.start, columns.stop, dtype=np.float32) + 0.5
     ys = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + 0.5
-    # Distance to the edge in pixels, negative inside.
     if shape.label == CIRCLE:
         distance = np.hypot(xs - (x1 + x2) / 2, ys - (y1 + y2) / 2) - (x2 - x1) / 2
     else:
@@ -213,7 +253,4 @@ def _paint(img: np.ndarray, shape: Shape) -> None:
             normal_x, normal_y = (end_y - start_y) / length, (start_x - end_x) / length
             outward = (xs - start_x) * normal_x + (ys - start_y) * normal_y
             distance = np.maximum(distance, outward)
-    # It approximates how much of a pixel the shape covers.
-    cover = (0.5 - distance).clip(0, 1)[..., None]
-    patch = img[rows, columns]
-    patch += cover * (shape.colour - patch)
+    return rows, columns, distance

@@ -1,4 +1,4 @@
-"""Compute COCO's precision and recall of boxes, by pycocotools or its C++ replacement.
+"""Compute COCO's precision and recall of boxes or masks, by pycocotools or its C++ replacement.
 
 Legend: T IoU thresholds (0.50:0.05:0.95), R recall thresholds (0:0.01:1), K classes, A areas
 (all, small, medium, large), M limits on the detections of one image and class.
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from mmengine.utils import digit_version
 
-from .detections import Detections
+from .detections import Detections, IouType
 
 AREAS = ('all', 'small', 'medium', 'large')
 BACKENDS = ('auto', 'pycocotools', 'faster_coco_eval')
@@ -31,11 +31,13 @@ class BoxScores:
         precision: [T, R, K, A], at the largest limit.
         recall: [T, K, A, M].
         max_dets: The M limits, ascending.
+        iou_type: What was compared; it begins the names of the numbers.
     """
 
     precision: np.ndarray
     recall: np.ndarray
     max_dets: tuple[int, ...]
+    iou_type: IouType = 'bbox'
 
     def summary(self) -> dict[str, float]:
         """Return the twelve numbers of COCO by name, unrounded; -1 without ground truth."""
@@ -48,41 +50,44 @@ class BoxScores:
     def class_average_precision(self, k: int) -> dict[str, float]:
         """Return AP numbers of class k by name, nan where the class has no ground truth."""
         values = {
-            'bbox_mAP': self._average_precision(classes=k),
-            'bbox_mAP_50': self._average_precision(IOU_50, classes=k),
-            'bbox_mAP_75': self._average_precision(IOU_75, classes=k),
-            'bbox_mAP_s': self._average_precision(area='small', classes=k),
-            'bbox_mAP_m': self._average_precision(area='medium', classes=k),
-            'bbox_mAP_l': self._average_precision(area='large', classes=k),
+            'mAP': self._average_precision(classes=k),
+            'mAP_50': self._average_precision(IOU_50, classes=k),
+            'mAP_75': self._average_precision(IOU_75, classes=k),
+            'mAP_s': self._average_precision(area='small', classes=k),
+            'mAP_m': self._average_precision(area='medium', classes=k),
+            'mAP_l': self._average_precision(area='large', classes=k),
         }
-        return {name: float('nan') if value == -1 else value for name, value in values.items()}
+        return {
+            f'{self.iou_type}_{name}': float('nan') if value == -1 else value
+            for name, value in values.items()
+        }
 
     def class_table(self, names: Sequence[str]) -> str:
         """Format a line of AP numbers for each of the K classes."""
         rows = [self.class_average_precision(k) for k in range(len(names))]
         width = max(len('class'), *map(len, names))
-        heads = [name.removeprefix('bbox_m').replace('_', '') for name in rows[0]]
+        heads = [name.removeprefix(f'{self.iou_type}_m').replace('_', '') for name in rows[0]]
         lines = [f' {"class":<{width}} | ' + ' | '.join(f'{head:>5s}' for head in heads)]
         for name, row in zip(names, rows, strict=True):
             lines.append(f' {name:<{width}} | ' + ' | '.join(f'{v:5.3f}' for v in row.values()))
         return '\n'.join(lines)
 
     def _rows(self) -> 'list[_Row]':
-        most = self.max_dets[-1]
+        most, kind = self.max_dets[-1], self.iou_type
         rows = [
-            _Row('bbox_mAP', self._average_precision(), most),
-            _Row('bbox_mAP_50', self._average_precision(IOU_50), most, iou='0.50'),
-            _Row('bbox_mAP_75', self._average_precision(IOU_75), most, iou='0.75'),
+            _Row(f'{kind}_mAP', self._average_precision(), most),
+            _Row(f'{kind}_mAP_50', self._average_precision(IOU_50), most, iou='0.50'),
+            _Row(f'{kind}_mAP_75', self._average_precision(IOU_75), most, iou='0.75'),
         ]
         for area in AREAS[1:]:
             value = self._average_precision(area=area)
-            rows.append(_Row(f'bbox_mAP_{area[0]}', value, most, area))
+            rows.append(_Row(f'{kind}_mAP_{area[0]}', value, most, area))
         for m, limit in enumerate(self.max_dets):
             value = _mean_of_known(self.recall[:, :, 0, m])
-            rows.append(_Row(f'bbox_AR@{limit}', value, limit, kind='Recall'))
+            rows.append(_Row(f'{kind}_AR@{limit}', value, limit, kind='Recall'))
         for a, area in enumerate(AREAS[1:], start=1):
             value = _mean_of_known(self.recall[:, :, a, -1])
-            rows.append(_Row(f'bbox_AR_{area[0]}@{most}', value, most, area, kind='Recall'))
+            rows.append(_Row(f'{kind}_AR_{area[0]}@{most}', value, most, area, kind='Recall'))
         return rows
 
     def _average_precision(
@@ -161,19 +166,23 @@ def score_boxes(
     num_classes: int,
     max_dets: tuple[int, ...],
     backend: str = 'auto',
+    iou_type: IouType = 'bbox',
 ) -> BoxScores:
     """Match detections with ground truth and accumulate precision and recall.
 
     Args:
         ground_truth: COCO annotations: image_id in 1..num_images, category_id in 1..num_classes,
-            bbox [x, y, width, height], area, iscrowd. The evaluators write into them.
+            bbox [x, y, width, height], area, iscrowd; for masks segmentation, compressed run
+            lengths. The evaluators write into them.
         max_dets: Ascending limits on the detections of one image and class.
         backend: As for :func:`resolve_backend`.
+        iou_type: Whether boxes or masks are compared.
     """
     if resolve_backend(backend) == 'faster_coco_eval':
         from .class_scores import score_by_class
 
-        return BoxScores(*score_by_class(ground_truth, detections, num_classes, max_dets), max_dets)
+        tables = score_by_class(ground_truth, detections, num_classes, max_dets, iou_type)
+        return BoxScores(*tables, max_dets, iou_type)
 
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -184,7 +193,8 @@ def score_boxes(
             annotation['id'] = number
         coco = COCO()
         coco.dataset = dict(
-            images=[dict(id=i) for i in range(1, num_images + 1)],
+            # The evaluator reads sizes, but needs them for polygons alone.
+            images=[dict(id=i, height=1, width=1) for i in range(1, num_images + 1)],
             categories=[dict(id=k, name=str(k)) for k in range(1, num_classes + 1)],
             annotations=annotations,
         )
@@ -192,8 +202,10 @@ def score_boxes(
         return coco
 
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = COCOeval(index(ground_truth), index(detections.for_scoring()), 'bbox')
+        found = detections.for_scoring(iou_type)
+        evaluator = COCOeval(index(ground_truth), index(found), iou_type)
         evaluator.params.maxDets = list(max_dets)
         evaluator.evaluate()
         evaluator.accumulate()
-    return BoxScores(evaluator.eval['precision'][..., -1], evaluator.eval['recall'], max_dets)
+    precision, recall = evaluator.eval['precision'][..., -1], evaluator.eval['recall']
+    return BoxScores(precision, recall, max_dets, iou_type)

@@ -1,4 +1,4 @@
-"""Score boxes by faster-coco-eval, one class after the other.
+"""Score boxes or masks by faster-coco-eval, one class after the other.
 
 The library's time and memory follow images x classes, most of them without an object or a
 detection, and it keeps a Python dict for each detection of the whole set. Here they follow the
@@ -17,7 +17,7 @@ import numpy as np
 from faster_coco_eval import COCO
 from faster_coco_eval import COCOeval_faster as COCOeval
 
-from .detections import Detections
+from .detections import Detections, IouType
 
 
 def score_by_class(
@@ -25,18 +25,20 @@ def score_by_class(
     detections: Detections,
     num_classes: int,
     max_dets: tuple[int, ...],
+    iou_type: IouType = 'bbox',
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute precision at the largest limit [T, R, K, A] and recall [T, K, A, M].
 
     Args:
         ground_truth: COCO annotations, as for :func:`~.box_scores.score_boxes`; they get an ``id``.
         max_dets: Ascending limits on the detections of one image and class.
+        iou_type: Whether boxes or masks are compared.
     """
     objects_of = defaultdict(list)
     for annotation in ground_truth:
         objects_of[annotation['category_id']].append(annotation)
     tables = [
-        _score(objects_of[k], of_class, max_dets)
+        _score(objects_of[k], of_class, max_dets, iou_type)
         for k, of_class in enumerate(detections.by_class(num_classes), start=1)
     ]
     precisions, recalls = zip(*tables, strict=True)
@@ -60,7 +62,8 @@ class _UnindexedCOCO(COCO):
         super().__init__()
         self.annotations = annotations
         self.dataset = dict(
-            images=[dict(id=image_id) for image_id in image_ids],
+            # The evaluator reads sizes, but needs them for polygons alone.
+            images=[dict(id=image_id, height=1, width=1) for image_id in image_ids],
             categories=[dict(id=category_id, name=str(category_id))],
         )
         self.createIndex()  # of images and categories; there is no key 'annotations'
@@ -73,7 +76,7 @@ class _UnindexedCOCO(COCO):
 
 
 def _score(
-    objects: list[dict], detections: Detections, max_dets: tuple[int, ...]
+    objects: list[dict], detections: Detections, max_dets: tuple[int, ...], iou_type: IouType
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the tables of one class, of length 1 on the axis K; -1 where it has no objects."""
     if not objects:
@@ -82,12 +85,12 @@ def _score(
     for number, annotation in enumerate(objects, start=1):
         annotation['id'] = number
     category_id = objects[0]['category_id']
-    found = _pack_detections(objects, detections, category_id, max_dets[-1])
+    found = _pack_detections(objects, detections, category_id, max_dets[-1], iou_type)
     image_ids = {annotation['image_id'] for annotation in [*objects, *found]}
     evaluator = COCOeval(
         _UnindexedCOCO(objects, image_ids, category_id),
         _UnindexedCOCO(found, image_ids, category_id),
-        'bbox',
+        iou_type,
     )
     evaluator.params.maxDets = list(max_dets)
     evaluator.evaluate()
@@ -97,12 +100,16 @@ def _score(
 
 
 def _pack_detections(
-    objects: list[dict], detections: Detections, category_id: int, limit: int
+    objects: list[dict],
+    detections: Detections,
+    category_id: int,
+    limit: int,
+    iou_type: IouType,
 ) -> list[dict]:
     """Return one class's detections as COCO annotations in as few images as possible.
 
     Most images in which a class is detected have no object of it. Each detection there is a false
-    positive, wherever its box lies. Such detections are packed into dummy images of ``limit``
+    positive, wherever it lies. Such detections are packed into dummy images of ``limit``
     each, numbered behind the real images. The tables stay the same because
 
     - an image counts its ``limit`` best detections of a class: those beyond are dropped before
@@ -118,6 +125,7 @@ def _pack_detections(
         detections: N detections of the class, in the order of their images.
         category_id: The class.
         limit: Largest number of detections that count in an image.
+        iou_type: Whether boxes or masks are compared.
     """
     ranked = detections.take(np.argsort(-detections.scores, kind='stable'))
     image_ids = ranked.image_index + 1
@@ -126,14 +134,14 @@ def _pack_detections(
     has_objects = np.zeros(last + 1, dtype=bool)
     has_objects[images_with_objects] = True
 
-    # Ranks of detections that may be true, and of those that are false whatever their box.
+    # Ranks of detections that may be true, and of those that are false wherever they lie.
     beside_objects = np.flatnonzero(has_objects[image_ids])
     alone = np.flatnonzero(~has_objects[image_ids])
     alone = alone[_rank_in_group(image_ids[alone]) < limit]
     image_ids[alone] = last + 1 + np.arange(len(alone)) // limit
 
-    areas = ranked.bboxes_xywh[:, 2] * ranked.bboxes_xywh[:, 3]
-    bboxes = ranked.bboxes_xywh[beside_objects].tolist()
+    areas = ranked.areas(iou_type)
+    ((key, shapes),) = ranked.take(beside_objects).shapes(iou_type).items()
 
     def as_annotations(ranks: np.ndarray) -> list[dict]:
         columns = zip(ranks.tolist(), image_ids[ranks].tolist(), areas[ranks].tolist(), strict=True)
@@ -143,9 +151,9 @@ def _pack_detections(
         ]
 
     found = as_annotations(beside_objects)
-    for annotation, bbox in zip(found, bboxes, strict=True):
-        annotation['bbox'] = bbox
-    # The others need no box: there is nothing that it could overlap.
+    for annotation, shape in zip(found, shapes, strict=True):
+        annotation[key] = shape
+    # The others need no box or mask: there is nothing that it could overlap.
     return found + as_annotations(alone)
 
 

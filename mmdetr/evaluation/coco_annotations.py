@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmdetr.datasets.coco_json import CocoJson, read_coco_json
+from mmdetr.datasets.coco_masks import find_bad_segmentations, to_rle
 from mmdetr.utils.text import shorten
 
 LARGEST_AREA = 1e10  # of the COCO evaluation's ranges
@@ -23,6 +24,8 @@ class ScoredObject(NamedTuple):
         area: In pixels; decides between small, medium and large. COCO states the area of the
             mask, which is smaller than that of the box.
         iscrowd: 1 where a box stands for many objects; detections inside are not counted.
+        mask: COCO's compressed run lengths in pixels of the original image, where masks are scored
+            and the object has one.
     """
 
     img_id: Hashable
@@ -30,15 +33,29 @@ class ScoredObject(NamedTuple):
     bbox_xywh: list[float]
     area: float
     iscrowd: int
+    mask: dict | None = None
 
     @classmethod
     def from_instance(
-        cls, img_id: Hashable, instance: dict[str, Any], cat_ids: Sequence[int]
+        cls,
+        img_id: Hashable,
+        instance: dict[str, Any],
+        cat_ids: Sequence[int],
+        mask_size: tuple[int, int] | None = None,
     ) -> 'ScoredObject':
         """Take dict(bbox=[x1, y1, x2, y2], bbox_label, ignore_flag), as datasets list them.
 
-        ``area`` is that of the box where the dataset states none.
+        ``area`` is that of the box where the dataset states none. ``mask_size``, (h, w) of the
+        original image, asks for the mask, too.
+
+        Raises:
+            ValueError: A mask is asked for, but there is none.
         """
+        if mask_size is not None and 'mask' not in instance:
+            raise ValueError(
+                f'image id {img_id}: the ground truth has no masks to score with: set '
+                'with_mask=True of the dataset, or ann_file of CocoMetric'
+            )
         x1, y1, x2, y2 = map(float, instance['bbox'])
         width, height = x2 - x1, y2 - y1
         return cls(
@@ -47,6 +64,7 @@ class ScoredObject(NamedTuple):
             bbox_xywh=[x1, y1, width, height],
             area=float(instance.get('area', width * height)),
             iscrowd=int(instance.get('ignore_flag', 0)),
+            mask=mask_size and to_rle(instance['mask'], mask_size[1], mask_size[0]),
         )
 
 
@@ -93,7 +111,9 @@ class CocoAnnotations:
         return list(names), list(cat_ids)
 
 
-def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
+def read_annotations(
+    path: str, with_objects: bool = True, with_masks: bool = False
+) -> CocoAnnotations:
     """Read a COCO annotation file for scoring.
 
     Boxes are neither clipped nor left out, since published numbers count every annotated box; only
@@ -104,12 +124,21 @@ def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
         path: Local path or address of the JSON file.
         with_objects: False where the file is only asked for its images and categories, as for
             test sets that have no annotations.
+        with_masks: Give the objects masks, too. Those whose segmentation is missing or cannot be
+            drawn get none, and a warning counts them.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is broken, see :func:`~mmdetr.datasets.coco_json.read_coco_json`.
+        ValueError: The file is broken, see :func:`~mmdetr.datasets.coco_json.read_coco_json`, or
+            none of its objects has the mask that is asked for.
     """
-    coco = read_coco_json(path, need_annotations=with_objects, need_files=False)
+    with_masks = with_masks and with_objects
+    coco = read_coco_json(
+        path,
+        need_annotations=with_objects,
+        need_files=with_masks,
+        with_segmentations=with_masks,
+    )
     img_ids = [image['id'] for image in coco.images]
     objects = []
     if with_objects:
@@ -121,13 +150,45 @@ def read_annotations(path: str, with_objects: bool = True) -> CocoAnnotations:
             coco.bboxes_xywh[kept].tolist(),
             coco.areas[kept].tolist(),
             coco.iscrowd[kept].tolist(),
+            _read_masks(path, coco, kept) if with_masks else [None] * int(kept.sum()),
             strict=True,
         )
         objects = [
-            ScoredObject(img_ids[index], cat_id, bbox, area, int(iscrowd))
-            for index, cat_id, bbox, area, iscrowd in columns
+            ScoredObject(img_ids[index], cat_id, bbox, area, int(iscrowd), mask)
+            for index, cat_id, bbox, area, iscrowd, mask in columns
         ]
     return CocoAnnotations(path, frozenset(img_ids), coco.categories, objects, coco.placeholders)
+
+
+def _read_masks(path: str, coco: CocoJson, kept: np.ndarray) -> list[dict | None]:
+    """Return the masks of the kept annotations, None where there is none to be drawn."""
+    assert coco.segmentations is not None
+    rows = kept.nonzero()[0]
+    images = [coco.images[index] for index in coco.image_indices[rows]]
+    sizes = np.array([(image['width'], image['height']) for image in images]).reshape(-1, 2)
+    segmentations = [coco.segmentations[row] for row in rows.tolist()]
+    problems = find_bad_segmentations(segmentations, sizes)
+    bad = np.any([*problems.values()], axis=0)
+    if len(rows) and bad.all():
+        raise ValueError(
+            f'{path}: none of {len(rows)} annotations has a segmentation that can be drawn: masks '
+            "cannot be scored with it. Set metric='bbox' of CocoMetric"
+        )
+    if bad.any():
+        reasons = ', '.join(f'{each.sum()} {name}' for name, each in problems.items() if each.any())
+        ids = dict.fromkeys(images[index]['id'] for index in bad.nonzero()[0])
+        print_log(
+            f'{path}: masks of {bad.sum()} annotations are not scored ({reasons}), in image ids '
+            f'{shorten(ids, limit=IDS_SHOWN)}',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return [
+        None if is_bad else to_rle(segmentation, width, height)
+        for segmentation, (width, height), is_bad in zip(
+            segmentations, sizes.tolist(), bad.tolist(), strict=True
+        )
+    ]
 
 
 def _scorable(coco: CocoJson) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""COCO box metric for mmengine's evaluator."""
+"""COCO's metric of boxes and masks for mmengine's evaluator."""
 
 import json
 import logging
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,12 @@ from mmengine.logging import print_log
 from mmdetr.registry import METRICS
 
 from .box_scores import paused_garbage_collection, resolve_backend, score_boxes
-from .coco_annotations import CocoAnnotations, ScoredObject, read_annotations
-from .detections import Detections
+from .coco_annotations import CocoAnnotations, read_annotations
+from .detections import Detections, IouType
+from .ground_truth import check_images, ground_truth, listed_objects
+from .unique import one_per_image
+
+IOU_TYPES: tuple[IouType, ...] = ('bbox', 'segm')
 
 
 @METRICS.register_module()
@@ -29,17 +33,23 @@ class CocoMetric(BaseMetric):
     -1 stands for "no such object in the ground truth". Only images that were processed count, so
     a dataset cut down by ``indices`` is scored on its own images.
 
+    With ``metric=['bbox', 'segm']`` masks are scored, too: ``coco/segm_mAP`` and its companions.
+    Of a dataset with things and stuff (``metainfo['isthing']``) the things are scored.
+
     Args:
         ann_file: Path or address of the COCO annotation file, which has to be that of the dataset.
             None takes the dataset's own (a runner's MetricDataHook sees to that), and for datasets
             without a file the data samples' ``instances``: a list of dict(bbox=[x1, y1, x2, y2] in
-            the frame of the original image, bbox_label, ignore_flag, area), the last one optional.
+            the frame of the original image, bbox_label, ignore_flag, area, mask), the last two
+            optional.
+        metric: ``'bbox'``, ``'segm'`` or both.
         classwise: Also report AP per class as ``coco/bbox_mAP/<class>`` and log a table; nan for
             a class without ground truth.
         max_dets: Three ascending limits on the detections scored per image and class. AP is
             taken at the largest.
-        outfile_prefix: Write the detections in COCO's result format to ``{prefix}.bbox.json``.
-        format_only: Only write that file, as for test sets with hidden ground truth.
+        outfile_prefix: Write the detections in COCO's result format to ``{prefix}.bbox.json`` and
+            ``{prefix}.segm.json``, masks as run lengths.
+        format_only: Only write these files, as for test sets with hidden ground truth.
         backend: ``'pycocotools'``, ``'faster_coco_eval'`` (the same numbers in a fraction of the
             time) or ``'auto'``: the latter where it is installed.
         collect_device: ``'cpu'`` gathers results over a folder all ranks share, ``'gpu'`` over the
@@ -48,12 +58,14 @@ class CocoMetric(BaseMetric):
 
     Raises:
         FileNotFoundError: ``ann_file`` does not exist.
-        ValueError: ``format_only`` without ``outfile_prefix``, or ``max_dets`` not ascending.
+        ValueError: ``format_only`` without ``outfile_prefix``, ``max_dets`` not ascending, or a
+            ``metric`` that there is not.
     """
 
     def __init__(
         self,
         ann_file: str | None = None,
+        metric: IouType | Sequence[IouType] = 'bbox',
         classwise: bool = False,
         max_dets: Sequence[int] = (1, 10, 100),
         outfile_prefix: str | None = None,
@@ -65,6 +77,9 @@ class CocoMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if len(max_dets) != 3 or not 0 < max_dets[0] < max_dets[1] < max_dets[2]:
             raise ValueError(f'max_dets must be three ascending numbers, got {tuple(max_dets)}')
+        iou_types: Sequence[IouType] = (metric,) if isinstance(metric, str) else tuple(metric)
+        if not iou_types or not set(iou_types) <= set(IOU_TYPES):
+            raise ValueError(f"metric of CocoMetric is 'bbox', 'segm' or both, not {metric!r}")
         if format_only and outfile_prefix is None:
             raise ValueError('format_only=True writes a file: set outfile_prefix')
         # Before the first epoch rather than after it; addresses are only known once asked.
@@ -72,6 +87,7 @@ class CocoMetric(BaseMetric):
             raise FileNotFoundError(f'CocoMetric: ann_file {ann_file} does not exist')
         resolve_backend(backend)
         self.ann_file = ann_file
+        self.iou_types = iou_types
         self.classwise = classwise
         self.max_dets = tuple(max_dets)
         self.outfile_prefix = outfile_prefix
@@ -88,11 +104,12 @@ class CocoMetric(BaseMetric):
             data_batch: Unused.
             data_samples: Per image a dict with ``img_id`` and ``pred_instances``: ``bboxes``
                 [N, 4] absolute xyxy in the frame of the original image, ``scores`` [N], ``labels``
-                [N]; without ``ann_file`` also ``instances``.
+                [N] and, to score masks, ``masks``: N run lengths; without ``ann_file`` also
+                ``instances``, and ``ori_shape`` with masks.
 
         Raises:
-            ValueError: A box or score is not finite, or there is neither ``ann_file`` nor
-                ``instances``.
+            ValueError: A box or score is not finite, there are no masks to score, or there is
+                neither ``ann_file`` nor ``instances``.
         """
         for sample in data_samples:
             img_id, pred = sample['img_id'], sample['pred_instances']
@@ -104,6 +121,9 @@ class CocoMetric(BaseMetric):
             )
             if not (np.isfinite(result['bboxes']).all() and np.isfinite(result['scores']).all()):
                 raise ValueError(f'image id {img_id}: a predicted box or score is not finite')
+            if 'segm' in self.iou_types:
+                result['masks'] = _checked_masks(sample)
+                result['ori_shape'] = tuple(sample['ori_shape'][:2])
             if self.ann_file is None and not self.format_only:
                 if 'instances' not in sample:
                     raise ValueError(
@@ -125,100 +145,90 @@ class CocoMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compute the numbers by name; results come in any order, repeats included."""
-        results = self._unique(results)
-        names, cat_ids = self._categories()
-        detections = Detections.stack(results, len(names))
+        results = one_per_image(results, self._dataset_size, 'CocoMetric')
+        names, cat_ids, labels = self._categories()
+        num_classes = len(self._classes() or names)
+        detections = Detections.stack(results, num_classes).keep_labels(labels, num_classes)
         self._warn_of_counts(detections.per_image(len(results)))
         if self.outfile_prefix is not None:
-            self._write(detections.for_submission([r['img_id'] for r in results], cat_ids))
+            img_ids = [result['img_id'] for result in results]
+            for iou_type in self.iou_types:
+                self._write(iou_type, detections.for_submission(img_ids, cat_ids, iou_type))
         if self.format_only:
             return {}
+        metrics: dict[str, float] = {}
+        for iou_type in self.iou_types:
+            metrics |= self._score(iou_type, results, detections, names, cat_ids)
+        return metrics
 
+    def _score(
+        self,
+        iou_type: IouType,
+        results: list[dict],
+        detections: Detections,
+        names: list[str],
+        cat_ids: list[int],
+    ) -> dict[str, float]:
         with paused_garbage_collection():
+            annotations = self._load_annotations()
+            if annotations is None:
+                all_cat_ids = (self.dataset_meta or {}).get('cat_ids') or cat_ids
+                objects = listed_objects(results, all_cat_ids, iou_type)
+            else:
+                check_images(annotations, [result['img_id'] for result in results])
+                objects = annotations.objects
             scores = score_boxes(
-                self._ground_truth(results, cat_ids),
+                ground_truth(objects, results, cat_ids, iou_type),
                 detections,
                 num_images=len(results),
                 num_classes=len(names),
                 max_dets=self.max_dets,
                 backend=self.backend,
+                iou_type=iou_type,
             )
-        print_log(f'bbox evaluation of {len(results)} images:\n{scores.table()}', logger='current')
+        print_log(
+            f'{iou_type} evaluation of {len(results)} images:\n{scores.table()}', logger='current'
+        )
         metrics = scores.summary()
         if self.classwise:
-            print_log(f'bbox AP per class:\n{scores.class_table(names)}', logger='current')
+            print_log(f'{iou_type} AP per class:\n{scores.class_table(names)}', logger='current')
             for k, name in enumerate(names):
-                metrics[f'bbox_mAP/{name}'] = scores.class_average_precision(k)['bbox_mAP']
+                key = f'{iou_type}_mAP'
+                metrics[f'{key}/{name}'] = scores.class_average_precision(k)[key]
         return metrics
-
-    def _unique(self, results: list[dict]) -> list[dict]:
-        """Keep one result per image, by ascending id: scores must not depend on the order."""
-        by_id: dict[Hashable, dict] = {}
-        for result in results:
-            by_id.setdefault(result['img_id'], result)
-        if not by_id:
-            raise ValueError('CocoMetric got no image to score: is the dataset empty?')
-        if self._dataset_size is not None and len(by_id) < self._dataset_size:
-            print_log(
-                f'the dataset has {self._dataset_size} images, but results came with only '
-                f'{len(by_id)} different image ids: the others are not scored',
-                logger='current',
-                level=logging.WARNING,
-            )
-        # Numbers and names do not compare, and a file may have both.
-        return sorted(by_id.values(), key=lambda r: (isinstance(r['img_id'], str), r['img_id']))
 
     def _load_annotations(self) -> CocoAnnotations | None:
         """Return the annotation file, read at the first scoring, or None without one."""
         if self._annotations is None and self.ann_file is not None:
-            self._annotations = read_annotations(self.ann_file, not self.format_only)
+            self._annotations = read_annotations(
+                self.ann_file, not self.format_only, 'segm' in self.iou_types
+            )
         return self._annotations
 
-    def _categories(self) -> tuple[list[str], list[int]]:
-        """Return name and category id of each label."""
+    def _classes(self) -> Sequence[str] | None:
+        return (self.dataset_meta or {}).get('classes')
+
+    def _categories(self) -> tuple[list[str], list[int], list[int]]:
+        """Return name, category id and label of each class that is scored."""
         annotations = self._load_annotations()
         meta = self.dataset_meta or {}
-        names, cat_ids = meta.get('classes'), meta.get('cat_ids')
-        if annotations is None:
-            if names is None:
+        names, cat_ids = self._classes(), meta.get('cat_ids')
+        if names is None:
+            if annotations is None:
                 raise ValueError(
                     'CocoMetric has neither ann_file nor classes: the dataset must state '
                     "'classes' in its metainfo"
                 )
-            return list(names), list(cat_ids or range(1, len(names) + 1))
-        return annotations.match_categories(names, cat_ids)
-
-    def _ground_truth(self, results: list[dict], cat_ids: list[int]) -> list[dict]:
-        """Return the objects of the processed images as :func:`score_boxes` takes them."""
-        annotations = self._load_annotations()
-        image_of = {result['img_id']: i for i, result in enumerate(results, start=1)}
-        class_of = {cat_id: k for k, cat_id in enumerate(cat_ids, start=1)}
+            labels = list(range(len(annotations.categories)))
+            return *annotations.match_categories(None, None), labels
+        isthing = meta.get('isthing', [True] * len(names))
+        labels = [label for label, thing in enumerate(isthing) if thing]
+        names = [names[label] for label in labels]
         if annotations is None:
-            objects = [
-                ScoredObject.from_instance(result['img_id'], instance, cat_ids)
-                for result in results
-                for instance in result['instances']
-            ]
-        else:
-            unknown = image_of.keys() - annotations.img_ids
-            if unknown:
-                raise ValueError(
-                    f'{len(unknown)} predicted image ids are not in {annotations.path}, the first '
-                    f'is {next(iter(unknown))!r}: ann_file of CocoMetric and of the dataset '
-                    'must be the same'
-                )
-            objects = annotations.objects
-        return [
-            dict(
-                image_id=image_of[obj.img_id],
-                category_id=class_of[obj.cat_id],
-                bbox=obj.bbox_xywh,
-                area=obj.area,
-                iscrowd=obj.iscrowd,
-            )
-            for obj in objects
-            if obj.img_id in image_of and obj.cat_id in class_of
-        ]
+            cat_ids = cat_ids or range(1, len(isthing) + 1)
+            return names, [cat_ids[label] for label in labels], labels
+        ids = cat_ids and [cat_ids[label] for label in labels]
+        return *annotations.match_categories(names, ids), labels
 
     def _warn_of_counts(self, per_image: np.ndarray) -> None:
         """Warn once of what would otherwise surprise in the numbers."""
@@ -241,8 +251,8 @@ class CocoMetric(BaseMetric):
                 level=logging.WARNING,
             )
 
-    def _write(self, detections: list[dict]) -> None:
-        path = Path(f'{self.outfile_prefix}.bbox.json')
+    def _write(self, iou_type: IouType, detections: list[dict]) -> None:
+        path = Path(f'{self.outfile_prefix}.{iou_type}.json')
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(detections), encoding='utf-8')
         print_log(f'wrote {len(detections)} detections to {path}', logger='current')
@@ -251,3 +261,25 @@ class CocoMetric(BaseMetric):
 def _to_numpy(values: torch.Tensor) -> np.ndarray:
     # numpy has no bfloat16.
     return values.detach().float().cpu().numpy()
+
+
+def _checked_masks(sample: dict) -> list[dict]:
+    """Return the predicted masks of an image, one for each box and of the image's size."""
+    img_id, pred = sample['img_id'], sample['pred_instances']
+    if 'masks' not in pred:
+        raise ValueError(
+            f'image id {img_id}: the model predicts no masks to score: take a model with a mask '
+            "head, or metric='bbox' of CocoMetric"
+        )
+    masks, (height, width) = pred['masks'], sample['ori_shape'][:2]
+    if len(masks) != len(pred['scores']):
+        raise ValueError(
+            f'image id {img_id}: {len(masks)} masks of {len(pred["scores"])} detections'
+        )
+    other = next((mask for mask in masks if list(mask['size']) != [height, width]), None)
+    if other is not None:
+        raise ValueError(
+            f'image id {img_id}: a predicted mask has {other["size"]} pixels (height, width), the '
+            f'original image {[height, width]}'
+        )
+    return masks

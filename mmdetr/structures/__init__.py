@@ -1,8 +1,11 @@
 from .bboxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union, xyxy_to_cxcywh
 from .class_activation import ClassActivation, SigmoidClasses, SoftmaxClasses
 from .data_sample import DetDataSample
+from .mask_types import MaskInputs, MaskPrediction, MaskTarget
+from .panoptic import PanopticResult, PanopticSegment
 from .set_types import (
     PER_LAYER,
+    UNPADDED,
     DenoisingPrediction,
     QueryPrediction,
     SetPrediction,
@@ -11,9 +14,15 @@ from .set_types import (
 
 __all__ = [
     'PER_LAYER',
+    'UNPADDED',
     'ClassActivation',
     'DenoisingPrediction',
     'DetDataSample',
+    'MaskInputs',
+    'MaskPrediction',
+    'MaskTarget',
+    'PanopticResult',
+    'PanopticSegment',
     'QueryPrediction',
     'SetPrediction',
     'SetTarget',

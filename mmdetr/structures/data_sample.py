@@ -2,6 +2,8 @@
 
 from mmengine.structures import BaseDataElement, InstanceData
 
+from .panoptic import PanopticResult
+
 
 class DetDataSample(BaseDataElement):
     """Annotations, predictions and meta information of one image.
@@ -9,7 +11,9 @@ class DetDataSample(BaseDataElement):
     ``gt_instances`` holds ``bboxes`` [M, 4] (absolute xyxy in the frame of the network input),
     ``labels`` [M] (0..K-1), where the pipeline loads them ``masks`` bool [M, h, w] (the network
     input before padding), and what a user adds. ``pred_instances`` holds ``bboxes`` [N, 4]
-    (absolute xyxy in the frame of the original image), ``scores`` [N] and ``labels`` [N].
+    (absolute xyxy in the frame of the original image), ``scores`` [N], ``labels`` [N] and, of a
+    model with masks, ``masks``: N run-length codes as pycocotools has them, in original pixels.
+    ``pred_panoptic`` is a :class:`~mmdetr.structures.PanopticResult`.
 
     Meta information (``metainfo``): ``img_id``, ``img_path``, ``ori_shape`` (h, w) of the original
     image, ``img_shape`` (h, w) of the network input before padding, ``scale_factor`` (w, h), and
@@ -39,3 +43,15 @@ class DetDataSample(BaseDataElement):
     @pred_instances.deleter
     def pred_instances(self) -> None:
         del self._pred_instances
+
+    @property
+    def pred_panoptic(self) -> PanopticResult:
+        return self._pred_panoptic
+
+    @pred_panoptic.setter
+    def pred_panoptic(self, value: PanopticResult) -> None:
+        self.set_field(value, '_pred_panoptic', dtype=PanopticResult)
+
+    @pred_panoptic.deleter
+    def pred_panoptic(self) -> None:
+        del self._pred_panoptic

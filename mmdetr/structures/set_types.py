@@ -21,6 +21,8 @@ Target = TypeVar('Target', bound='SetTarget')
 
 # Metadata of a prediction's field whose first axis counts the L decoder layers.
 PER_LAYER = {'per_layer': True}
+# Metadata of a target's field that images do not stack along, as masks of unlike sizes.
+UNPADDED = {'unpadded': True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +43,11 @@ class SetPrediction:
     Example:
         >>> import torch
         >>> @dataclasses.dataclass(frozen=True)
-        ... class MaskPrediction(SetPrediction):
-        ...     masks: Tensor | None = None
-        >>> logits, bboxes, masks = (torch.zeros(6, 2, 5, n) for n in (4, 4, 1))
-        >>> last = MaskPrediction(logits, bboxes, masks=masks[0]).layer(-1)
-        >>> last.logits.shape, last.masks.shape
+        ... class DepthPrediction(SetPrediction):
+        ...     depths: Tensor | None = None
+        >>> logits, bboxes, depths = (torch.zeros(6, 2, 5, n) for n in (4, 4, 1))
+        >>> last = DepthPrediction(logits, bboxes, depths=depths[0]).layer(-1)
+        >>> last.logits.shape, last.depths.shape
         (torch.Size([1, 2, 5, 4]), torch.Size([2, 5, 1]))
     """
 
@@ -154,8 +156,12 @@ class SetTarget:
 
     @classmethod
     def pad(cls: type[Target], targets: Sequence[Target]) -> Target:
-        """Stack the targets of B images, [B, T, ...], with zeros behind an image's own objects."""
-        names = [field.name for field in dataclasses.fields(targets[0])]
+        """Stack the targets of B images, [B, T, ...], with zeros behind an image's own objects.
+
+        Fields declared with ``field(default=None, metadata=UNPADDED)`` are left out.
+        """
+        fields = dataclasses.fields(targets[0])
+        names = [field.name for field in fields if 'unpadded' not in field.metadata]
         columns = {name: [getattr(target, name) for target in targets] for name in names}
         return type(targets[0])(
             **{name: pad_sequence(column, batch_first=True) for name, column in columns.items()}

@@ -6,6 +6,8 @@ their modules are composed. ``tests.helpers.reference.our_name`` gives ours.
 
 from collections.abc import Iterator
 
+from . import reference_masks
+
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 NORM = ('weight', 'bias', 'running_mean', 'running_var')
 WB = ('weight', 'bias')
@@ -128,9 +130,23 @@ def _rest(layout: str) -> Iterator[tuple[str, str]]:
         yield from ((f'{old}.{leaf}', f'{new}.{leaf}') for leaf in WB)
 
 
-def mask_head_names() -> list[str]:
-    """The 32 names of the mask head, which panoptic files have beside ``detr.``."""
-    modules = [f'mask_head.{kind}{i}' for kind in ('lay', 'gn') for i in range(1, 6)]
-    modules += ['mask_head.out_lay', *(f'mask_head.adapter{i}' for i in range(1, 4))]
-    modules += ['bbox_attention.q_linear', 'bbox_attention.k_linear']
-    return [f'{module}.{leaf}' for module in modules for leaf in WB]
+def mask_head_names(version_5: bool = False) -> dict[str, str]:
+    """The 32 names of the mask head, which panoptic files have beside ``detr.`` -> ours.
+
+    Those of transformers 5 in memory, or of the authors and of the hub.
+    """
+    modules = {'bbox_attention.q_linear': 'bbox_attention.q_proj'}
+    modules |= {'bbox_attention.k_linear': 'bbox_attention.k_proj'}
+    modules['mask_head.out_lay'] = 'mask_head.output_conv'
+    for i in (1, 2):
+        modules[f'mask_head.lay{i}'] = f'mask_head.conv{i}.conv'
+        modules[f'mask_head.gn{i}'] = f'mask_head.conv{i}.norm'
+    for i in range(3):
+        modules[f'mask_head.lay{i + 3}'] = f'mask_head.fpn_stages.{i}.refine.conv'
+        modules[f'mask_head.gn{i + 3}'] = f'mask_head.fpn_stages.{i}.refine.norm'
+        modules[f'mask_head.adapter{i + 1}'] = f'mask_head.fpn_stages.{i}.fpn_adapter'
+    return {
+        f'{newer if version_5 else module}.{leaf}': reference_masks.our_name(f'{module}.{leaf}')
+        for module, newer in modules.items()
+        for leaf in WB
+    }

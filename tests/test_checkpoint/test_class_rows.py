@@ -2,13 +2,24 @@ import pytest
 
 from mmdetr.checkpoint import match_classes
 from mmdetr.checkpoint.class_rows import clean_names, coco_names, dataset_meta
-from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES, COCO_ROWS_BY_ID
+from mmdetr.datasets.coco_classes import (
+    COCO_CATEGORY_IDS,
+    COCO_CLASSES,
+    COCO_PANOPTIC_CATEGORY_IDS,
+    COCO_PANOPTIC_CLASSES,
+    COCO_PANOPTIC_ROWS_BY_ID,
+    COCO_ROWS_BY_ID,
+)
 
 # The ids of COCO's 80 categories, as the published conversions of DETR's class head list them.
 CATEGORY_IDS = [
     *range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70,
     *range(72, 83), *range(84, 91),
 ]  # fmt: skip
+
+STUFF_IDS = [92, 93, 95, 100, 107, 109, 112, 118, 119, 122, 125, 128, 130, 133, 138, 141, 144, 145]
+STUFF_IDS += [147, 148, 149, 151, 154, 155, 156, 159, 161, 166, 168, 171, 175, 176, 177, 178, 180]
+STUFF_IDS += [181, *range(184, 201)]
 
 
 def test_coco_has_80_names_over_91_rows():
@@ -62,6 +73,20 @@ def test_panoptic_head_shares_the_rows_of_the_things():
     assert match_classes(None, None, 250, 250).rows == [(i, i) for i in range(250)]
 
 
+def test_rows_of_things_and_stuff_go_by_name():
+    """The published 250 rows into the 133 classes, in the order of their category ids."""
+    match = match_classes(None, COCO_PANOPTIC_CLASSES, 250, 133)
+    assert match.rows == list(enumerate(COCO_PANOPTIC_CATEGORY_IDS))
+    # The ids and some names as the panoptic annotations have them.
+    assert len(COCO_PANOPTIC_CLASSES) == 133
+    assert COCO_PANOPTIC_CATEGORY_IDS[:80] == COCO_CATEGORY_IDS
+    assert COCO_PANOPTIC_CATEGORY_IDS[80:] == tuple(STUFF_IDS)
+    known = {92: 'banner', 119: 'flower', 149: 'road', 178: 'water-other', 187: 'sky-other-merged'}
+    known |= {193: 'grass-merged', 197: 'building-other-merged', 200: 'rug-merged'}
+    assert {i: COCO_PANOPTIC_ROWS_BY_ID[i] for i in known} == known
+    assert dataset_meta(COCO_PANOPTIC_CLASSES)['cat_ids'] == COCO_PANOPTIC_CATEGORY_IDS
+
+
 @pytest.mark.parametrize(('num_source', 'num_target'), [(5, 7), (91, 7), (5, 80)])
 def test_without_names_heads_of_different_size_do_not_match(num_source, num_target):
     match = match_classes(None, None, num_source, num_target)
@@ -92,4 +117,4 @@ def test_dataset_meta_numbers_coco_categories():
 
 
 def test_only_coco_sizes_have_names():
-    assert [n for n in range(300) if coco_names(n)] == [80, 91, 250]
+    assert [n for n in range(300) if coco_names(n)] == [80, 91, 133, 250]

@@ -178,7 +178,7 @@ def test_the_tool_converts_and_inspects(facebook_file, tool, tmp_path):
         'no positions, 12 queries, 92 class rows'
     )
     assert lines['DC5'] == 'no'
-    assert lines['panoptic'] == 'no'
+    assert lines['mask head'] == 'no'
     assert lines['classes'].startswith('80: person, bicycle, car')
     assert lines['beside the weights'] == 'optimizer, args'
     assert f'wrote {tmp_path / "mine.pth"}' in output

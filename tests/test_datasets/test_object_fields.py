@@ -17,6 +17,7 @@ from mmdetr.datasets.transforms import (
     RandomCrop,
     add_object_field,
     keep_objects,
+    mask_loading,
     object_fields,
 )
 from mmdetr.registry import TRANSFORMS
@@ -197,13 +198,13 @@ def test_training_pipeline_keeps_masks_on_boxes_and_pixels(folder):
         bright = data['inputs'][0] > 127
         assert gt.masks.shape == (len(gt), *bright.shape)
         for mask, box in zip(gt.masks.numpy(), gt.bboxes.numpy(), strict=True):
-            # Half a pixel by each of two steps; the second enlarges the first one's up to twice.
+            # A pixel by each of two steps; the second enlarges the first one's up to twice.
             if mask.any():
-                np.testing.assert_allclose(tight_box(mask), box, rtol=0, atol=1.6)
+                np.testing.assert_allclose(tight_box(mask), box, rtol=0, atol=3.1)
             else:
-                assert min(box[2:] - box[:2]) < 1.6
+                assert min(box[2:] - box[:2]) < 3.1
         differ = gt.masks.any(0) != bright if len(gt) else bright
-        assert differ.sum() < 0.1 * max(bright.sum(), 100)
+        assert differ.sum() < 0.15 * max(bright.sum(), 100)
         assert (gt.codes[:, 1] == gt.labels).all()
         assert (gt.codes[:, 0].diff() > 0).all()
         flips.add(meta.flip)
@@ -212,6 +213,24 @@ def test_training_pipeline_keeps_masks_on_boxes_and_pixels(folder):
     assert len(counts) > 2
     empty = dataset[1]
     assert empty['data_samples'].gt_instances.masks.shape == (0, *empty['inputs'].shape[1:])
+
+
+def test_empty_masks_are_kept_and_counted(monkeypatch):
+    """The second polygon is thinner than a pixel; an object is not lost for its mask."""
+    load = LoadAnnotations(with_mask=True)
+    sliver = [[5, 5, 60, 5.01, 60, 5.02]]
+    instances = [
+        dict(bbox=[0, 0, 9, 9], bbox_label=0, ignore_flag=0, mask=rectangle(0, 0, 9, 9)),
+        dict(bbox=[5, 5, 60, 5.02], bbox_label=1, ignore_flag=0, mask=sliver),
+    ]
+    messages: list[str] = []
+    monkeypatch.setattr(mask_loading, 'print_log', lambda text, **_: messages.append(text))
+    for img_id in [*range(1, 13), *range(1, 13)]:
+        results = load(dict(img_id=img_id, instances=instances, width=90, height=70))
+    assert results['gt_masks'].any((1, 2)).tolist() == [True, False]
+    assert results['gt_bboxes_labels'].tolist() == [0, 1]
+    assert [message.split(':')[0] for message in messages] == ['1 images', '10 images']
+    assert '1, 2, 3' in messages[1]
 
 
 def test_boxes_and_pixels_are_those_without_masks(folder):

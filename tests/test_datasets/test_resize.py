@@ -7,7 +7,7 @@ from PIL import Image
 from torch.nn import functional
 
 from mmdetr.datasets.transforms import Resize
-from mmdetr.datasets.transforms.resize import short_side_size
+from mmdetr.datasets.transforms.resize import _nearest_indices, short_side_size
 from mmdetr.registry import TRANSFORMS
 
 rng = np.random.default_rng(0)
@@ -112,12 +112,20 @@ def test_masks_take_the_nearest_pixel(scale, flipped):
     )
     assert results['gt_masks'].dtype == bool
     expected = functional.interpolate(
-        torch.tensor(masks.copy())[None].float(), scale[::-1], mode='nearest-exact'
+        torch.tensor(masks.copy())[None].float(), scale[::-1], mode='nearest'
     )
     np.testing.assert_array_equal(results['gt_masks'], expected[0].numpy() > 0)
     ys, xs = np.nonzero(results['gt_masks'][0])
     tight = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-    np.testing.assert_allclose(tight, results['gt_bboxes'][0], rtol=0, atol=0.51)
+    np.testing.assert_allclose(tight, results['gt_bboxes'][0], rtol=0, atol=1.01)
+
+
+def test_every_pair_of_lengths_as_torch():
+    for old in range(1, 90):
+        line = torch.arange(old, dtype=torch.float32)[None, None]
+        for new in range(1, 90):
+            expected = functional.interpolate(line, new, mode='nearest')[0, 0]
+            np.testing.assert_array_equal(_nearest_indices(old, new), expected.numpy())
 
 
 def test_masks_where_there_is_nothing_to_do():

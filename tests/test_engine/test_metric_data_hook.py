@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from mmengine.dataset import ConcatDataset
 
-from mmdetr.datasets import CocoDataset, ShapesDataset
+from mmdetr.datasets import CocoDataset, CocoPanopticDataset, ShapesDataset
 from mmdetr.datasets.check import DatasetError
 from mmdetr.engine.hooks import ALWAYS_REGISTERED, MetricDataHook
 from mmdetr.evaluation import CocoMetric
 from tests.helpers.coco_files import CATEGORIES, GOOD_ANNOTATIONS, GOOD_IMAGES, write_coco
+from tests.helpers.panoptic import read_panoptic_case, write_panoptic
 
 
 def coco(folder: Path, images: list = GOOD_IMAGES, categories: list = CATEGORIES) -> str:
@@ -106,3 +107,22 @@ def test_parts_of_other_data_are_compared_each(tmp_path: Path) -> None:
 
 def test_always_on() -> None:
     assert MetricDataHook in ALWAYS_REGISTERED
+
+
+def test_boxes_of_the_things_of_a_panoptic_dataset(tmp_path: Path) -> None:
+    """Its own file has no boxes to score; one of boxes needs its images and things."""
+    meta, arrays = read_panoptic_case()
+    prefix = dict(img=str(tmp_path / 'images'), seg=str(tmp_path / 'maps'))
+    path = write_panoptic(tmp_path, meta, arrays)
+    dataset = CocoPanopticDataset(path, data_prefix=prefix, test_mode=True)
+    assert check(dataset, None).ann_file is None
+
+    def write(images: list, categories: list) -> str:
+        return write_coco(tmp_path, images, [], categories)
+
+    check(dataset, write(meta['images'], meta['categories'][:3]))
+    with pytest.raises(DatasetError, match='1 of 3 images are others there, ids 3'):
+        check(dataset, write(meta['images'][:2], meta['categories']))
+    renamed = [dict(meta['categories'][0], name='plant'), *meta['categories'][1:3]]
+    with pytest.raises(DatasetError, match="category id 1 is 'person' of the dataset and 'plant'"):
+        check(dataset, write(meta['images'], renamed))

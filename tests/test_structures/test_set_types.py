@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmdetr.structures import PER_LAYER, SetPrediction, SetTarget, SigmoidClasses, SoftmaxClasses
+from mmdetr.structures import (
+    PER_LAYER,
+    MaskTarget,
+    SetPrediction,
+    SetTarget,
+    SigmoidClasses,
+    SoftmaxClasses,
+)
 
 L, B, N, K = 3, 2, 5, 4
 
@@ -96,3 +103,14 @@ def test_targets_are_padded_with_all_their_fields():
     assert padded.bboxes.shape == (2, 3, 4)
     assert torch.equal(padded.scores[1], targets[1].scores)
     assert padded.scores[0, 1:].tolist() == [0, 0]
+
+
+def test_unpadded_fields_do_not_stack():
+    """Masks of two images of unlike sizes stay out of the padded record."""
+    targets = [
+        MaskTarget(torch.zeros(n, dtype=torch.long), torch.rand(n, 4), torch.ones(n, n, 5).bool())
+        for n in (2, 3)
+    ]
+    padded = SetTarget.pad(targets)
+    assert padded.bboxes.shape == (2, 3, 4)
+    assert padded.masks is None

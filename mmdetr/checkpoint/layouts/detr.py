@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from .detr_variant import check_dilation, guess_variant, huggingface_config, traits
+from .detr_variant import check_variant, guess_variant, huggingface_config, traits
 from .layout import OWN_FORMAT, Architecture, Layout, StateDict, register_layout
 
 _ENCODER = 'bbox_head.transformer.encoder.layers.#'
@@ -76,6 +76,19 @@ _HUGGINGFACE = [
     ('bbox_head.reg_branch.*', 'bbox_predictor.*'),
 ]
 
+_MASKS = 'bbox_head.mask_head'
+
+# Names of the authors and of files on the hub.
+_MASK_HEAD = [
+    (f'{_MASKS}.attention.query_proj.*', 'bbox_attention.q_linear.*'),
+    (f'{_MASKS}.attention.key_proj.*', 'bbox_attention.k_linear.*'),
+    *((f'{_MASKS}.convs.{i}.*', f'mask_head.lay{i + 1}.*') for i in range(5)),
+    *((f'{_MASKS}.norms.{i}.*', f'mask_head.gn{i + 1}.*') for i in range(5)),
+    *((f'{_MASKS}.laterals.{i}.*', f'mask_head.adapter{i + 1}.*') for i in range(3)),
+    (f'{_MASKS}.out_conv.*', 'mask_head.out_lay.*'),
+]
+_BESIDE_PREFIX = ('mask_head.', 'bbox_attention.')
+
 _NATIVE_ROOT = 'model.backbone.conv_encoder.model'
 
 
@@ -100,6 +113,17 @@ def _spell_as_on_the_hub(name: str) -> str:
     """Rename from transformers 5.x in memory to 4.x and the files on the hub."""
     name = re.sub(r'^model\.backbone\.model\.', 'model.backbone.conv_encoder.model.', name)
     name = re.sub(r'^model\.position_embedding\.', 'model.backbone.position_embedding.', name)
+    name = re.sub(r'^bbox_attention\.([qk])_proj\.', r'bbox_attention.\1_linear.', name)
+    name = re.sub(r'^mask_head\.output_conv\.', 'mask_head.out_lay.', name)
+    stage = re.match(r'mask_head\.(conv|fpn_stages\.)(\d)\.', name)
+    if stage is not None:
+        # Two convolutions before the stages, the first stage's is the third.
+        number = int(stage[2]) + (3 if stage[1] == 'fpn_stages.' else 0)
+        rest = name[stage.end() :].removeprefix('refine.')
+        for theirs, ours in (('conv.', f'lay{number}.'), ('norm.', f'gn{number}.')):
+            if rest.startswith(theirs):
+                return f'mask_head.{ours}{rest.removeprefix(theirs)}'
+        return f'mask_head.adapter{number - 2}.{rest.removeprefix("fpn_adapter.")}'
     return name.replace('_attn.o_proj.', '_attn.out_proj.').replace('.mlp.fc', '.fc')
 
 
@@ -143,7 +167,7 @@ _DETR = Architecture(
     has_no_object_row=True,
     variant=guess_variant,
     traits=traits,
-    check=check_dilation,
+    check=check_variant,
 )
 
 # The cross attention tells DETR from its successors, which share the other names.
@@ -162,8 +186,9 @@ register_layout(
             'input_proj.weight',
             'transformer.decoder.layers.0.multihead_attn.in_proj_weight',
         ),
-        rows=_FACEBOOK,
-        optional_prefix='detr.',  # in panoptic files, beside the mask head
+        rows=_FACEBOOK + _MASK_HEAD,
+        optional_prefix='detr.',
+        beside_prefix=_BESIDE_PREFIX,
         rows_by_category_id=True,
         suffixes=('.pth', '.pt'),
     )
@@ -183,8 +208,9 @@ _HUGGINGFACE_LAYOUT = Layout(
         'model.input_projection.weight',
         'model.decoder.layers.0.encoder_attn.q_proj.weight',
     ),
-    rows=_HUGGINGFACE,
+    rows=_HUGGINGFACE + _MASK_HEAD,
     optional_prefix='detr.',
+    beside_prefix=_BESIDE_PREFIX,
     spell=_spell_as_on_the_hub,
     from_file=_fuse_attention,
     to_file=_to_huggingface,
@@ -202,7 +228,7 @@ register_layout(
             *_HUGGINGFACE_LAYOUT.anchors,
             f'{_NATIVE_ROOT}.embedder.embedder.convolution.weight',
         ),
-        rows=_native_backbone() + _HUGGINGFACE[1:],
+        rows=_native_backbone() + _HUGGINGFACE[1:] + _MASK_HEAD,
         suffixes=(),
     )
 )

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -115,14 +115,28 @@ def dilation(file: 'CheckpointFile') -> bool | None:
 def traits(file: 'CheckpointFile') -> dict[str, str]:
     """What a file tells beside names and shapes: heading -> text."""
     dc5 = {True: 'yes', False: 'no', None: 'unknown: names and shapes are those of a plain model'}
-    mask_head = any(name.startswith('mask_head.') for name in file.unknown)
     return {
         'DC5': dc5[dilation(file)],
-        'panoptic': 'yes, only the box model is loaded' if mask_head else 'no',
+        'mask head': 'yes' if has_mask_head(file.state_dict) else 'no',
     }
 
 
-def check_dilation(file: 'CheckpointFile', model: nn.Module, report: 'LoadReport') -> None:
+def has_mask_head(names: Iterable[str]) -> bool:
+    """Whether there are weights of a mask head among our names."""
+    return any(name.startswith('bbox_head.mask_head.') for name in names)
+
+
+def check_variant(file: 'CheckpointFile', model: nn.Module, report: 'LoadReport') -> None:
+    """Report what names and shapes of a file and a model do not show or lack."""
+    own, found = has_mask_head(model.state_dict()), has_mask_head(file.state_dict)
+    if found and not own:
+        report.notes.append('the file has a mask head, the model none: only its boxes are loaded')
+    elif own and not found:
+        report.notes.append('the file has no mask head: its box model is the start of training one')
+    _check_dilation(file, model, report)
+
+
+def _check_dilation(file: 'CheckpointFile', model: nn.Module, report: 'LoadReport') -> None:
     """Report DC5 weights in a plain model or the other way round.
 
     They have the same names and shapes and work badly in each other's model.
@@ -160,7 +174,9 @@ def huggingface_config(file: 'CheckpointFile', names: tuple | None) -> dict[str,
     labels = names or (None,) * ((variant.class_rows or 1) - 1)
     id2label = {str(i): name or 'N/A' for i, name in enumerate(labels)}
     config: dict[str, Any] = {
-        'architectures': ['DetrForObjectDetection'],
+        'architectures': [
+            'DetrForSegmentation' if has_mask_head(file.state_dict) else 'DetrForObjectDetection'
+        ],
         'model_type': 'detr',
         'use_timm_backbone': True,
         'use_pretrained_backbone': False,

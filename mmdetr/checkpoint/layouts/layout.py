@@ -70,7 +70,10 @@ class Layout:
             anchors is taken.
         rows: Pairs (our name, its name). ``#`` stands for a number and ``*`` for the rest of a
             name, alike on both sides; the first pair that fits decides. Not used for our format.
-        optional_prefix: What all names of the model may begin with; the others are unknown then.
+        optional_prefix: What all names of the model may begin with; the others are unknown then,
+            but for those of ``beside_prefix``.
+        beside_prefix: Beginnings of names that stand beside the prefix; a file that has them is
+            written with the prefix before the others.
         spell: Map other spellings of a name to the one in ``rows``.
         from_file: Change the weights of a file, under its names, before they are renamed to ours.
         to_file: The inverse, after they were renamed.
@@ -86,6 +89,7 @@ class Layout:
     anchors: tuple[str, ...]
     rows: Rows = ()
     optional_prefix: str = ''
+    beside_prefix: tuple[str, ...] = ()
     spell: Callable[[str], str] = str
     from_file: Callable[[StateDict], StateDict] = dict
     to_file: Callable[[StateDict], StateDict] = dict
@@ -115,7 +119,7 @@ class Layout:
         for name, value in weights.items():
             if name.endswith('.num_batches_tracked'):
                 continue
-            if name.startswith(prefix):
+            if name.startswith((prefix, *self.beside_prefix)):
                 known[self.spell(name.removeprefix(prefix))] = value
             else:
                 unknown.append(name)
@@ -146,7 +150,15 @@ class Layout:
             if renamed is None:
                 raise ValueError(f'the {self.format} format has no place for {name}')
             theirs[renamed] = value
-        return self.to_file(theirs)
+        return self._with_prefix(self.to_file(theirs))
+
+    def _with_prefix(self, weights: StateDict) -> StateDict:
+        if not any(name.startswith(self.beside_prefix) for name in weights):
+            return weights
+        return {
+            name if name.startswith(self.beside_prefix) else f'{self.optional_prefix}{name}': value
+            for name, value in weights.items()
+        }
 
 
 OTHER = Layout(None, OWN_FORMAT, anchors=())

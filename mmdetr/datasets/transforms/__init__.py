@@ -5,11 +5,13 @@ from .flip import RandomFlip
 from .formatting import PackDetInputs
 from .loading import LoadAnnotations, LoadImageFromFile, UnreadableImageError, decode_image
 from .object_fields import add_object_field, keep_objects, object_fields
+from .panoptic_loading import LoadPanopticAnnotations, load_segment_ids
 from .resize import Resize
 
 __all__ = [
     'LoadAnnotations',
     'LoadImageFromFile',
+    'LoadPanopticAnnotations',
     'PackDetInputs',
     'RandomCrop',
     'RandomFlip',
@@ -18,5 +20,6 @@ __all__ = [
     'add_object_field',
     'decode_image',
     'keep_objects',
+    'load_segment_ids',
     'object_fields',
 ]

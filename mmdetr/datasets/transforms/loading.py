@@ -10,10 +10,10 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms import LoadAnnotations as MMCVLoadAnnotations
 from PIL import Image, UnidentifiedImageError
 
-from mmdetr.datasets.coco_masks import draw_mask
 from mmdetr.datasets.local_files import read_file
 from mmdetr.registry import TRANSFORMS
 
+from .mask_loading import EmptyMasks, draw_masks
 from .orientation import EXIF_FRAMES, ExifFrame, frame_sizes, read_orientation, stated_frame, turn
 
 # Pillow's conversion to RGB clips these at 255, which leaves a white picture.
@@ -187,7 +187,8 @@ class LoadAnnotations(MMCVLoadAnnotations):
     if asked for, ``gt_masks`` bool [M, h, w] in the frame of the original image.
 
     Args:
-        with_mask: Draw each instance's ``mask`` (polygons or RLE, as in a COCO file).
+        with_mask: Draw each instance's ``mask`` (polygons or RLE, as in a COCO file). Objects
+            whose mask has no pixel stay; a warning counts their images.
         **kwargs: mmcv's arguments.
 
     Raises:
@@ -197,25 +198,14 @@ class LoadAnnotations(MMCVLoadAnnotations):
     def __init__(self, with_mask: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.with_mask = with_mask
+        self._empty_masks = EmptyMasks()
 
     def transform(self, results: dict) -> dict:
         instances = results['instances']
         results['instances'] = [each for each in instances if not each['ignore_flag']]
         results = super().transform(results)
         if self.with_mask:
-            results['gt_masks'] = _draw_masks(results)
+            results['gt_masks'] = draw_masks(results)
+            self._empty_masks.look_at(results.get('img_id'), results['gt_masks'])
         results['instances'] = instances
         return results
-
-
-def _draw_masks(results: dict) -> np.ndarray:
-    width, height, instances = results['width'], results['height'], results['instances']
-    masks = np.empty((len(instances), height, width), dtype=bool)
-    for mask, instance in zip(masks, instances, strict=True):
-        if 'mask' not in instance:
-            raise ValueError(
-                f'image id {results.get("img_id")}: LoadAnnotations(with_mask=True) needs a mask '
-                'of each instance: set with_mask=True of the dataset'
-            )
-        mask[:] = draw_mask(instance['mask'], width, height)
-    return masks

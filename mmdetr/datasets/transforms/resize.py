@@ -43,9 +43,9 @@ def short_side_size(size: tuple[int, int], short: int, longest: int | None) -> t
 class Resize(MMCVResize):
     """Resize image, boxes and masks; images by Pillow's antialiased bilinear filter.
 
-    The authors use that filter. A pixel of a mask takes the value at its centre, so that masks
-    stay on their image and boxes; the authors' masks move by up to half a pixel, as
-    ``interpolate(mode='nearest')`` looks at the upper left corner.
+    The authors use that filter, and for masks torch's ``interpolate(mode='nearest')``: a pixel
+    takes the value at its upper left corner, so that masks move by up to half a pixel of the
+    coarser grid against image and boxes. Published weights learnt such masks.
 
     Required keys: ``img`` uint8; ``gt_bboxes``, ``gt_masks`` optional.
     Modified keys: ``img``, ``img_shape``, ``gt_bboxes``, ``gt_masks``.
@@ -114,8 +114,7 @@ class Resize(MMCVResize):
             for axis in (2, 1):
                 old, new = masks.shape[axis], new_shape[axis - 1]
                 if old != new:
-                    # Old pixel at the centre of each new one, in whole numbers.
-                    masks = masks.take((2 * np.arange(new) + 1) * old // (2 * new), axis)
+                    masks = masks.take(_nearest_indices(old, new), axis)
             results['gt_masks'] = masks
 
     def _resize_bboxes(self, results: dict) -> None:
@@ -123,3 +122,13 @@ class Resize(MMCVResize):
             factor = np.tile(results['scale_factor'], 2)
             # Boxes lie inside the image, so they need no clipping; mmcv would return float64.
             results['gt_bboxes'] = (results['gt_bboxes'] * factor).astype(np.float32)
+
+
+def _nearest_indices(old: int, new: int) -> np.ndarray:
+    """Return [new] positions in an axis of length ``old``: floor(i old / new) in float32, as torch.
+
+    In whole numbers some would be others, as the middle one of 82 that come of 2.
+    """
+    scale = np.float32(old) / np.float32(new)
+    indices = np.floor(np.arange(new, dtype=np.float32) * scale).astype(np.int64)
+    return np.minimum(indices, old - 1)

@@ -8,10 +8,11 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdetr.datasets import CocoDataset
+from mmdetr.datasets import CocoDataset, CocoPanopticDataset
 from mmdetr.datasets.check import DatasetError
 from mmdetr.datasets.coco_json import read_coco_json
 from mmdetr.datasets.local_files import read_file
+from mmdetr.datasets.panoptic_json import read_panoptic_json
 from mmdetr.datasets.wrappers import leaf_datasets
 from mmdetr.evaluation import CocoMetric
 from mmdetr.registry import HOOKS
@@ -23,7 +24,8 @@ class MetricDataHook(Hook):
     """Compare the annotation file of each CocoMetric with that of the dataset, before any step.
 
     A metric without a file takes the dataset's, whose boxes and areas are then scored as stated.
-    Two files with the same content are one; others must have the dataset's images and classes.
+    Two files with the same content are one; others must have the dataset's images and classes. Of a
+    panoptic dataset, whose file has no boxes to score, the things are compared.
 
     Raises:
         DatasetError: The metric's file has other images, or other categories under their ids.
@@ -51,7 +53,7 @@ class MetricDataHook(Hook):
 
 
 def _check_metric(metric: CocoMetric, leaves: list, stage: str) -> None:
-    files = [leaf.ann_file for leaf in leaves if isinstance(leaf, CocoDataset)]
+    files = [leaf.ann_file for leaf in leaves if _is_boxes(leaf)]
     if metric.ann_file is None:
         if len(files) == len(leaves) == 1 and not metric.format_only:
             metric.ann_file = files[0]
@@ -68,6 +70,11 @@ def _check_metric(metric: CocoMetric, leaves: list, stage: str) -> None:
             )
 
 
+def _is_boxes(dataset: Any) -> bool:
+    """Whether a dataset has a COCO file of boxes."""
+    return isinstance(dataset, CocoDataset) and not isinstance(dataset, CocoPanopticDataset)
+
+
 def _same_content(first: str, second: str) -> bool:
     if osp.abspath(first) == osp.abspath(second):
         return True
@@ -77,7 +84,11 @@ def _same_content(first: str, second: str) -> bool:
 
 def _difference(dataset: CocoDataset, metric_file: str) -> str | None:
     """Say how the metric's file contradicts the dataset; more images and classes do not."""
-    own = read_coco_json(dataset.ann_file, need_annotations=False)
+    own: Any
+    if isinstance(dataset, CocoPanopticDataset):
+        own = read_panoptic_json(dataset.ann_file, need_annotations=False)
+    else:
+        own = read_coco_json(dataset.ann_file, need_annotations=False)
     other = read_coco_json(metric_file, need_annotations=False)
     used = {dataset.get_data_info(index)['img_id'] for index in range(len(dataset))}
     others = {image['id']: image for image in other.images}
@@ -89,8 +100,10 @@ def _difference(dataset: CocoDataset, metric_file: str) -> str | None:
     if wrong:
         return f'{len(wrong)} of {len(used)} images are others there, ids {shorten(wrong)}'
     names = other.placeholders | other.categories
-    for name, cat_id in zip(dataset.metainfo['classes'], dataset.metainfo['cat_ids'], strict=True):
-        if name != names.get(cat_id, f'unused {cat_id}'):
+    meta = dataset.metainfo
+    isthing = meta.get('isthing', [True] * len(meta['classes']))
+    for name, cat_id, thing in zip(meta['classes'], meta['cat_ids'], isthing, strict=True):
+        if thing and name != names.get(cat_id, f'unused {cat_id}'):
             return (
                 f'category id {cat_id} is {name!r} of the dataset and {names.get(cat_id)!r} there'
             )

@@ -4,6 +4,7 @@ Legend: B images, H W padded input size, L decoder layers, N queries, K classes.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -34,6 +35,12 @@ class DETR(BaseModel):
         init_cfg: mmengine's initialisation config.
         fast_forms: On a CPU, compute with the faster forms of :mod:`mmdetr.models.fast`; False
             computes with the plain layers everywhere.
+        trained_parts: What the names of trained parameters begin with, as
+            ``['bbox_head.mask_head']``; the others keep their values, with the dropout of training
+            around them. None trains all that the parts themselves do not freeze.
+
+    Raises:
+        ValueError: No parameter has such a name.
 
     Source: paper section 3.2, figure 2.
     """
@@ -46,6 +53,7 @@ class DETR(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
         fast_forms: bool = True,
+        trained_parts: Sequence[str] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
@@ -57,8 +65,19 @@ class DETR(BaseModel):
             dict(in_channels=self.neck.out_channels),
             dict(strides=getattr(self.neck, 'strides', strides), backbone_channels=channels),
         )
+        if trained_parts is not None:
+            self._freeze_others(trained_parts)
         if fast_forms:
             use_fast_forms(self)
+
+    def _freeze_others(self, trained_parts: Sequence[str]) -> None:
+        names = [name for name, _ in self.named_parameters()]
+        for part in trained_parts:
+            if not any(name.startswith(part) for name in names):
+                raise ValueError(f'trained_parts names {part}, but no parameter begins with it')
+        for name, parameter in self.named_parameters():
+            if not name.startswith(tuple(trained_parts)):
+                parameter.requires_grad_(False)
 
     def init_weights(self) -> None:
         """Initialise as ``init_cfg`` of each part says, read by mmdetr's safe initializer."""

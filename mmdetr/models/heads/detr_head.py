@@ -134,21 +134,30 @@ class DETRHead(BaseModule):
             logits [L, B, N, K + 1] and bboxes [L, B, N, 4], L = 1 when only the last layer; of
             denoising queries apart, see QueryPrediction.
         """
+        queries = self.queries(targets)
+        prediction = self.decode(self.transform(features, padding_mask, queries, all_layers))
+        return prediction if queries.denoising is None else queries.denoising.split(prediction)
+
+    def transform(
+        self,
+        features: Sequence[Tensor],
+        padding_mask: Tensor | None,
+        queries: Queries,
+        all_layers: bool | None,
+    ) -> TransformerOutput:
+        """Run the transformer; arguments as in :meth:`forward`."""
         if all_layers is None:
             all_layers = self._supervises_all_layers()
         masks, positions = self.encode_positions(features, padding_mask)
-        queries = self.queries(targets)
-        output = self.transformer(
+        return self.transformer(
             features, masks, positions, queries, refine=self.refine, all_layers=all_layers
         )
-        prediction = self.decode(output)
-        return prediction if queries.denoising is None else queries.denoising.split(prediction)
 
     def encode_positions(
         self, features: Sequence[Tensor], padding_mask: Tensor | None
     ) -> tuple[list[Tensor | None], list[Tensor]]:
         """Return padding mask and spatial encoding of each map."""
-        masks = [_resize_mask(padding_mask, each) for each in features]
+        masks = [resize_mask(padding_mask, each) for each in features]
         pairs = zip(features, masks, strict=True)
         return masks, [self.positional_encoding(each, mask) for each, mask in pairs]
 
@@ -199,7 +208,7 @@ class DETRHead(BaseModule):
         return data_samples
 
 
-def _resize_mask(padding_mask: Tensor | None, features: Tensor) -> Tensor | None:
+def resize_mask(padding_mask: Tensor | None, features: Tensor) -> Tensor | None:
     """bool [B, H, W] -> bool [B, h, w], nearest neighbour as in the authors' code."""
     if padding_mask is None:
         return None

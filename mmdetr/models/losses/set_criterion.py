@@ -3,6 +3,8 @@
 Legend: L decoder layers, B images, N queries, K classes, M objects of one image, P matched pairs.
 """
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.logging import print_log
@@ -18,6 +20,14 @@ from mmdetr.structures import (
     intersection_over_union,
     xyxy_to_cxcywh,
 )
+
+
+def mean_over_ranks(values: Sequence[float], device: torch.device) -> Tensor:
+    """Return numbers of this rank as a float32 tensor, averaged with those of the others."""
+    means = torch.tensor(values, dtype=torch.float32).to(device, non_blocking=True)
+    if get_world_size() > 1:
+        all_reduce(means, op='mean')
+    return means
 
 
 @MODELS.register_module()
@@ -97,16 +107,36 @@ class SetCriterion(nn.Module):
         """
         if targets is None:
             targets = self.targets(data_samples, prediction.logits.device)
+        assignment = self.assign(prediction, data_samples, targets)
+        return self.evaluate(prediction, targets, assignment)
+
+    def assign(
+        self,
+        prediction: SetPrediction,
+        data_samples: list[DetDataSample],
+        targets: list[SetTarget],
+    ) -> Assignment:
+        """Match in float32, see :meth:`match`.
+
+        Raises:
+            FloatingPointError: A prediction is NaN or infinite; names the images.
+        """
         with torch.autocast(prediction.logits.device.type, enabled=False):
-            prediction = prediction.float()
             try:
-                assignment = self.match(prediction, targets)
+                return self.match(prediction.float(), targets)
             except NonFinitePredictionError as error:
                 ids = [data_samples[i].metainfo.get('img_id', i) for i in error.images]
                 raise FloatingPointError(
                     f'non-finite predictions for the images with id {ids}: look for a diverging '
                     'learning rate, bad boxes in these images or float16 overflow'
                 ) from error
+
+    def evaluate(
+        self, prediction: SetPrediction, targets: list[SetTarget], assignment: Assignment
+    ) -> dict[str, Tensor]:
+        """Compute losses and logged figures of an assignment in float32."""
+        with torch.autocast(prediction.logits.device.type, enabled=False):
+            prediction = prediction.float()
             losses = self.losses(prediction, targets, assignment)
             if self.statistics is not None:
                 last = prediction.layer(-1)
@@ -163,11 +193,8 @@ class SetCriterion(nn.Module):
         num_bboxes = num_copies * sum(len(target.labels) for target in targets)
         num_matched = assignment.query.shape[1]
         cls_weight = self.loss_cls.avg_factor(num_bboxes, num_matched, target_labels[0].numel())
-        factors = torch.tensor((num_bboxes, cls_weight), dtype=torch.float32)
-        factors = factors.to(target_labels.device, non_blocking=True)
-        if get_world_size() > 1:
-            all_reduce(factors, op='mean')
-        bbox_factor, cls_factor = factors[0].clamp(min=1), factors[1]
+        bbox_factor, cls_factor = mean_over_ranks((num_bboxes, cls_weight), target_labels.device)
+        bbox_factor = bbox_factor.clamp(min=1)
 
         bboxes = prediction.bboxes[assignment.matched]
         target_bboxes = torch.cat([target.bboxes for target in targets])[assignment.target]

@@ -163,16 +163,29 @@ def test_format_without_a_place_for_a_weight(fmt):
         from_mmdetr(ours, fmt)
 
 
-def test_panoptic_file_gives_its_box_model():
-    weights = case_weights('sine_post')
-    file = {f'detr.{name}': value for name, value in weights.items()}
-    file |= {name: torch.zeros(1) for name in mask_head_names()}
-    assert len(file) == len(weights) + 32
+@pytest.mark.parametrize(
+    ('layout', 'count'),
+    [('facebook', 490), ('huggingface', 562), ('huggingface-native', 562), ('huggingface-5', 562)],
+)
+def test_panoptic_file(layout, count):
+    """A box model after ``detr.``, the mask head beside it."""
+    if layout == 'facebook':
+        boxes = dict.fromkeys(names('mmdetection'), torch.zeros(1))
+    else:
+        boxes = marked(layout, 50)[0]
+    masks = mask_head_names(version_5=layout.endswith('5'))
+    file = {f'detr.{name}': value for name, value in boxes.items()}
+    file |= {name: torch.tensor([i]) for i, name in enumerate(masks)}
+    assert len(file) == count
 
     converted = find_layout(file).to_ours(file)
 
-    assert converted.state_dict.keys() == {our_name(name) for name in weights}
-    assert sorted(converted.unknown) == sorted(mask_head_names())
+    assert converted.unknown == []
+    assert converted.state_dict.keys() == detr_names(50) | set(masks.values())
+    for i, name in enumerate(masks.values()):
+        assert converted.state_dict[name].tolist() == [i]
+    if not layout.endswith('5'):
+        assert from_mmdetr(converted.state_dict, layout).keys() == file.keys()
 
 
 def test_missing_part_of_a_separate_projection():

@@ -1,0 +1,216 @@
+"""The paper's mask head: attention maps of the queries, refined by a convolutional network.
+
+Legend: B images, P queries of one image, D channels, A attention heads, h w size of the last
+feature map, C channels of a step, H W size of the padded input.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmdetr.models.layers.checkpointing import call_checkpointed
+from mmdetr.registry import MODELS
+from mmdetr.structures import MaskInputs
+from mmdetr.utils.arguments import check_at_least
+
+_GROUPS = 8
+_KEPT_CHUNKS = 2
+
+
+class ImageMaps(NamedTuple):
+    """What all queries of one image share.
+
+    Attributes:
+        features: [1, D, h, w] the projected last map of the backbone.
+        keys: [A, D / A, h, w] what queries attend to.
+        padding_mask: bool [h, w], True on padding; None when nothing is padded.
+        laterals: [1, C, ...] maps of the backbone in the width of their step, coarsest first.
+    """
+
+    features: Tensor
+    keys: Tensor
+    padding_mask: Tensor | None
+    laterals: Sequence[Tensor]
+
+
+class AttentionMaps(nn.Module):
+    """Multi-head attention that ends with its weights: where a query looks in the image.
+
+    Args:
+        embed_dims: D.
+        num_heads: A; divides D.
+
+    Source: paper section 4.4 and figure 8. The softmax is over heads and positions together, as in
+        the authors' code.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int) -> None:
+        super().__init__()
+        check_at_least(1, 'MaskHead', num_heads=num_heads)
+        if embed_dims % num_heads:
+            raise ValueError(f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}')
+        self.num_heads = num_heads
+        self.query_proj = nn.Linear(embed_dims, embed_dims)
+        self.key_proj = nn.Linear(embed_dims, embed_dims)
+        for projection in (self.query_proj, self.key_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def keys(self, memory: Tensor) -> Tensor:
+        """Memory [B, D, h, w] -> [B, A, D / A, h, w]."""
+        keys = self.key_proj(memory.flatten(2).transpose(1, 2)).transpose(1, 2)
+        return keys.unflatten(1, (self.num_heads, -1)).unflatten(-1, memory.shape[-2:])
+
+    def forward(self, queries: Tensor, keys: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """Attend to one image.
+
+        Args:
+            queries: [P, D].
+            keys: [A, D / A, h, w] of the image.
+            padding_mask: bool [h, w], True on padding, or None.
+
+        Returns:
+            [P, A, h, w]; the numbers of a query sum to one.
+        """
+        heads = self.query_proj(queries).unflatten(-1, (self.num_heads, -1))  # [P, A, D / A]
+        scores = (heads.transpose(0, 1) * heads.shape[-1] ** -0.5) @ keys.flatten(2)
+        scores = scores.transpose(0, 1).unflatten(-1, keys.shape[-2:])
+        if padding_mask is not None:
+            scores = scores.masked_fill(padding_mask, float('-inf'))
+        return scores.flatten(1).softmax(-1).view(scores.shape)
+
+
+@MODELS.register_module()
+class MaskHead(BaseModule):
+    """Predict the masks of any queries of a batch.
+
+    Two convolutions on the last feature map see the image and a query's attention maps. One more
+    for each finer map of the backbone follows, after the result was enlarged and the map added. All
+    but the last are followed by group normalisation and ReLU.
+
+    Args:
+        embed_dims: D; the detector's head passes it.
+        backbone_channels: Widths of the backbone's maps, finest first; the detector's head passes
+            them. The last map reaches the masks through the neck.
+        num_heads: A.
+        chunk_size: Queries that are computed at once, the bound of the memory. In training the
+            activations of twice as many are kept; those of the others are computed again in the
+            backward pass.
+
+    Raises:
+        ValueError: The widths do not divide: D + A and D / 2 to the power of the number of steps
+            must be multiples of 8, which for the paper's four maps makes D a multiple of 128.
+
+    Source: paper section 4.4, figure 8; widths, normalisation and initialisation as in the authors'
+        code. Any number of maps of any width instead of ResNet-50's four.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        backbone_channels: Sequence[int],
+        num_heads: int = 8,
+        chunk_size: int = 8,
+    ) -> None:
+        super().__init__()
+        check_at_least(1, 'MaskHead', chunk_size=chunk_size)
+        self.chunk_size = chunk_size
+        lateral_channels = tuple(backbone_channels)[-2::-1]
+        widths = [embed_dims + num_heads]
+        widths += [embed_dims // 2**i for i in range(1, len(lateral_channels) + 2)]
+        self._check_widths(embed_dims, num_heads, widths)
+        self.attention = AttentionMaps(embed_dims, num_heads)
+        in_channels = [widths[0], *widths[:-1]]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(*pair, 3, padding=1) for pair in zip(in_channels, widths, strict=True)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(_GROUPS, width) for width in widths)
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(*pair, 1) for pair in zip(lateral_channels, widths[1:-1], strict=True)
+        )
+        self.out_conv = nn.Conv2d(widths[-1], 1, 3, padding=1)
+        for conv in (*self.convs, *self.laterals, self.out_conv):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+            nn.init.zeros_(conv.bias)
+
+    @staticmethod
+    def _check_widths(embed_dims: int, num_heads: int, widths: Sequence[int]) -> None:
+        num_steps = len(widths) - 1
+        if widths[0] % _GROUPS or embed_dims % (_GROUPS * 2**num_steps):
+            raise ValueError(
+                f'MaskHead on {num_steps} maps of the backbone needs a width of the neck that is a '
+                f'multiple of {_GROUPS * 2**num_steps} and, with the num_heads, of {_GROUPS}, not '
+                f'{embed_dims} and {num_heads} heads: change neck.out_channels, num_heads or '
+                'backbone.out_indices'
+            )
+
+    def forward(self, inputs: MaskInputs, queries: Sequence[Tensor]) -> list[Tensor]:
+        """Predict masks.
+
+        Args:
+            inputs: What masks are computed from.
+            queries: [P, D] of each image, rows of ``inputs.hidden``.
+
+        Returns:
+            Logits [P, H / 4, W / 4] of each image: the size of the backbone's finest map.
+        """
+        keys = self.attention.keys(inputs.memory)
+        laterals = self.lateral_maps(inputs.maps)
+        masks, num_kept = [], 0
+        for i, wanted in enumerate(queries):
+            image = self.prepare(
+                ImageMaps(
+                    inputs.features[i : i + 1],
+                    keys[i],
+                    None if inputs.padding_mask is None else inputs.padding_mask[i],
+                    [lateral[i : i + 1] for lateral in laterals],
+                )
+            )
+            chunks = []
+            for chunk in wanted.split(self.chunk_size):
+                num_kept += len(chunk)
+                surplus = num_kept > _KEPT_CHUNKS * self.chunk_size
+                chunks.append(call_checkpointed(self.decode, chunk, image, enabled=surplus))
+            masks.append(torch.cat(chunks))
+        return masks
+
+    def conv(self, index: int) -> nn.Conv2d:
+        """The 3x3 convolution of a step, counted from 0."""
+        conv = self.convs[index]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
+
+    def lateral_maps(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps of the backbone, finest first -> in the width of their step, coarsest first."""
+        pairs = zip(self.laterals, reversed(maps), strict=True)
+        return [lateral(each) for lateral, each in pairs]
+
+    def prepare(self, image: ImageMaps) -> ImageMaps:
+        """Compute what all queries of an image share; a faster form does more here."""
+        return image
+
+    def decode(self, queries: Tensor, image: ImageMaps) -> Tensor:
+        """Queries [P, D] of one image -> logits [P, H / 4, W / 4]."""
+        attention = self.attention(queries, image.keys, image.padding_mask)
+        x = self.normalize(0, self.mix(image.features, attention))
+        x = self.normalize(1, self.convs[1](x))
+        for i, lateral in enumerate(image.laterals, start=2):
+            x = self.normalize(i, self.refine(i, x, lateral))
+        return self.out_conv(x)[:, 0]
+
+    def mix(self, features: Tensor, attention: Tensor) -> Tensor:
+        """Features [1, D, h, w] and attention maps [P, A, h, w] -> [P, D + A, h, w]."""
+        features = features.expand(len(attention), -1, -1, -1)
+        return self.convs[0](torch.cat((features, attention), dim=1))
+
+    def refine(self, index: int, x: Tensor, lateral: Tensor) -> Tensor:
+        """Enlarge [P, C, ...] to the size of a finer map [1, C, H, W], add it and convolve."""
+        return self.convs[index](lateral + F.interpolate(x, size=lateral.shape[-2:]))
+
+    def normalize(self, index: int, x: Tensor) -> Tensor:
+        """Group normalisation and ReLU behind a convolution."""
+        return F.relu(self.norms[index](x), inplace=True)
