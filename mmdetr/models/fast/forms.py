@@ -4,7 +4,9 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from mmdetr.models.backbones.resnet import ResNet
+from mmdetr.models.heads.mask_head import MaskHead
 
+from .mask_head import FastMaskHead
 from .resnet import FastBasicBlock, FastBottleneck, FastResNet
 
 # A fast form derives from the plain one and has its parameters and buffers, so that weights fit
@@ -13,6 +15,7 @@ FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {
     ResNet: FastResNet,
     BasicBlock: FastBasicBlock,
     Bottleneck: FastBottleneck,
+    MaskHead: FastMaskHead,
 }
 _PLAIN_FORMS = {fast: plain for plain, fast in FAST_FORMS.items()}
 
@@ -20,7 +23,8 @@ _PLAIN_FORMS = {fast: plain for plain, fast in FAST_FORMS.items()}
 def use_fast_forms(model: nn.Module) -> None:
     """Let a model compute in fast forms on a CPU, in training and inference; in place.
 
-    The numbers are those of the plain forms up to rounding. On a GPU the plain forms compute.
+    The numbers are those of the plain forms up to rounding. On a GPU the plain forms compute, but
+    for the mask head.
     Forward hooks on the convolutions and batch norms inside a block are not called, and what
     derives from a plain layer keeps its own form.
 

@@ -9,6 +9,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from mmdetr.models.backbones.resnet import ResNet
 
 from .conv_norm import conv_norm, fold
+from .mask_head import FastMaskHead
 from .winograd import WinogradConv2d
 
 # With fewer channels the transforms cost more than the products save.
@@ -58,12 +59,12 @@ def _shortcut(downsample: nn.Sequential | None, x: Tensor) -> Tensor:
 
 
 def fold_batch_norms(model: nn.Module, winograd: bool = False) -> None:
-    """Fold the batch norms of all ResNets in a model for good; these then only infer.
+    """Fold the batch norms of all ResNets in a model for good; it then only infers.
 
     Args:
         model: A model whose ResNets have their fast forms.
-        winograd: Compute 3x3 convolutions of 128 channels and more in Winograd's form, for
-            float32 on a CPU.
+        winograd: Compute 3x3 convolutions of 128 channels and more in Winograd's form, that of a
+            mask head included, for float32 on a CPU.
     """
     for module in model.modules():
         if isinstance(module, FastResNet):
@@ -77,3 +78,12 @@ def fold_batch_norms(model: nn.Module, winograd: bool = False) -> None:
                     setattr(module, f'conv{i}', WinogradConv2d(conv))
             if module.downsample is not None:
                 fold(module.downsample, '0', '1')
+        elif winograd and isinstance(module, FastMaskHead):
+            _use_winograd(module)
+
+
+def _use_winograd(head: FastMaskHead) -> None:
+    """Replace the one wide convolution that every query goes through."""
+    conv = head.conv(1)
+    if conv.out_channels >= _WINOGRAD_CHANNELS and WinogradConv2d.fits(conv):
+        head.convs[1] = WinogradConv2d(conv)

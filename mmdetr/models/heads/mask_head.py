@@ -18,6 +18,7 @@ from mmdetr.structures import MaskInputs
 from mmdetr.utils.arguments import check_at_least
 
 _GROUPS = 8
+_KEPT_CHUNKS = 2
 
 
 class ImageMaps(NamedTuple):
@@ -97,7 +98,7 @@ class MaskHead(BaseModule):
             them. The last map reaches the masks through the neck.
         num_heads: A.
         chunk_size: Queries that are computed at once, the bound of the memory. In training the
-            activations of so many are kept; those of the others are computed again in the
+            activations of twice as many are kept; those of the others are computed again in the
             backward pass.
 
     Raises:
@@ -113,7 +114,7 @@ class MaskHead(BaseModule):
         embed_dims: int,
         backbone_channels: Sequence[int],
         num_heads: int = 8,
-        chunk_size: int = 16,
+        chunk_size: int = 8,
     ) -> None:
         super().__init__()
         check_at_least(1, 'MaskHead', chunk_size=chunk_size)
@@ -172,10 +173,16 @@ class MaskHead(BaseModule):
             chunks = []
             for chunk in wanted.split(self.chunk_size):
                 num_kept += len(chunk)
-                surplus = num_kept > self.chunk_size
+                surplus = num_kept > _KEPT_CHUNKS * self.chunk_size
                 chunks.append(call_checkpointed(self.decode, chunk, image, enabled=surplus))
             masks.append(torch.cat(chunks))
         return masks
+
+    def conv(self, index: int) -> nn.Conv2d:
+        """The 3x3 convolution of a step, counted from 0."""
+        conv = self.convs[index]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
 
     def lateral_maps(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Maps of the backbone, finest first -> in the width of their step, coarsest first."""
@@ -206,4 +213,4 @@ class MaskHead(BaseModule):
 
     def normalize(self, index: int, x: Tensor) -> Tensor:
         """Group normalisation and ReLU behind a convolution."""
-        return F.relu(self.norms[index](x))
+        return F.relu(self.norms[index](x), inplace=True)
