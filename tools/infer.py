@@ -22,7 +22,12 @@ OUT_DIR gets a picture per image, under the image's name, and {PREDICTIONS}: a l
   {{"file": ..., "boxes": [[x1, y1, x2, y2], ...], "scores": [...], "labels": [...],
    "names": [...]}}
 per image, boxes in pixels of the image, best score first. In OUT_DIR, pictures lie in the folders
-  that the images lie in below the one that was given.
+  that the images lie in below the one that was given. A model with masks adds
+  "masks": [{{"size": [h, w], "counts": "..."}}, ...], run lengths as pycocotools reads them, and
+  "segments": [{{"id": ..., "label": ..., "name": ..., "isthing": ..., "area": ..., "score": ...}}]
+if it makes panoptic segmentations. --mask-png writes, beside a picture NAME, a file NAME.mask0.png
+for the first detection, NAME.mask1.png for the second (255 in the mask, 0 outside), and
+NAME.panoptic.png with the segments' ids, R + 256 G + 65536 B, as COCO's.
 
 A folder stands for all images in it and below it: files with a suffix that Pillow reads, and files
 without suffix that are images. What is passed over is counted and named.
@@ -31,6 +36,7 @@ examples:
   python tools/infer.py photo.jpg configs/detr_r50_8xb2-150e_coco.py detr-r50.pth
   python tools/infer.py photos/ CONFIG CHECKPOINT
   python tools/infer.py 'photos/*.png' CONFIG CHECKPOINT --out-dir found --score-thr 0.7
+  python tools/infer.py photos/ CONFIG CHECKPOINT --mask-png
 
 Exit code 1: an image could not be read; the others are done all the same.
 """,
@@ -55,6 +61,9 @@ Exit code 1: an image could not be read; the others are done all the same.
         help='go on where checkpoint and config do not belong together',
     )
     parser.add_argument(
+        '--mask-png', action='store_true', help='write masks and segments as PNG files, too'
+    )
+    parser.add_argument(
         '--font', metavar='FILE', help='font for class names (default: an installed one)'
     )
     args = parser.parse_args()
@@ -67,12 +76,16 @@ Exit code 1: an image could not be read; the others are done all the same.
 if __name__ == '__main__':  # --help and errors come before the imports that take seconds
     arguments = parse_args()
 
+from PIL import Image
+from pycocotools import mask as coco_mask
+
 from mmdetr.apis import inference_detector, init_detector
 from mmdetr.apis.image_files import find_images
 from mmdetr.apis.images import is_url, name_in_url, to_pipeline_input
 from mmdetr.apis.inference import test_pipeline
 from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
+from mmdetr.datasets.panoptic_maps import write_panoptic_png
 from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.structures import DetDataSample
 from mmdetr.utils.text import shorten
@@ -86,15 +99,38 @@ def to_record(
     pred = sample.pred_instances.cpu()
     pred = pred[pred.scores >= score_thr]
     pred = pred[pred.scores.argsort(descending=True)]
-    labels = pred.labels.tolist()
-    names = [classes[k] if k < len(classes) else f'class {k}' for k in labels]
-    return dict(
+
+    def name(label: int) -> str:
+        return classes[label] if label < len(classes) else f'class {label}'
+
+    record = dict(
         file=str(file),
         boxes=pred.bboxes.tolist(),
         scores=pred.scores.tolist(),
-        labels=labels,
-        names=names,
+        labels=pred.labels.tolist(),
+        names=[name(label) for label in pred.labels.tolist()],
     )
+    if 'masks' in pred:
+        record['masks'] = [
+            dict(size=list(mask['size']), counts=mask['counts'].decode('ascii'))
+            for mask in pred.masks
+        ]
+    if 'pred_panoptic' in sample:
+        record['segments'] = [
+            dict(each, name=name(each['label'])) for each in sample.pred_panoptic.segments
+        ]
+    return record
+
+
+def write_masks(record: dict, sample: DetDataSample, picture: Path) -> None:
+    """Write each mask of a record, and the panoptic map, beside the picture."""
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    for number, mask in enumerate(record.get('masks', ())):
+        pixels = Image.fromarray(255 * coco_mask.decode(mask))
+        pixels.save(picture.with_name(f'{picture.name}.mask{number}.png'))
+    if 'pred_panoptic' in sample:
+        path = picture.with_name(f'{picture.name}.panoptic.png')
+        write_panoptic_png(path, sample.pred_panoptic.ids)
 
 
 def name_pictures(files: list[Path], out_dir: Path) -> list[Path]:
@@ -159,6 +195,10 @@ def main(args: argparse.Namespace) -> int:
             continue
         records.append(to_record(file, sample, classes, args.score_thr))
         seconds += time.perf_counter() - start
+        if args.mask_png:
+            if not {'masks', 'segments'} & records[-1].keys():
+                sys.exit('error: --mask-png needs a model with masks, and this one has none')
+            write_masks(records[-1], sample, picture)
         visualizer.add_datasample(
             picture.name,
             image[..., ::-1].copy(),

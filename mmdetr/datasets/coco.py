@@ -214,6 +214,11 @@ class CocoDataset(DetDataset):
         segmentations: list = []
         if coco.segmentations is not None:
             segmentations = [coco.segmentations[row] for row in chosen.tolist()]
+            if segmentations and not any(segmentations):
+                raise ValueError(
+                    f'{self.ann_file}: none of {len(segmentations)} annotations has a '
+                    'segmentation, which with_mask=True needs; for boxes alone leave it out'
+                )
             for reason, where in find_bad_segmentations(segmentations, sizes).items():
                 problems[reason] = where & ~dropped
                 dropped |= where

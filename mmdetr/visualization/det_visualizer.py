@@ -16,8 +16,24 @@ from mmdetr.registry import VISUALIZERS
 from mmdetr.structures import DetDataSample
 from mmdetr.utils.text import shorten
 
-from .drawing import class_colour, draw_boxes, side_by_side
+from .drawing import (
+    class_colour,
+    draw_boxes,
+    draw_names,
+    enlarged,
+    side_by_side,
+    stacked,
+    with_title,
+)
 from .fonts import check_font, font_for
+from .mask_drawing import draw_masks, draw_segments, object_colours
+from .sample_parts import (
+    Segmentation,
+    listed_instances,
+    listed_segmentation,
+    mask_arrays,
+    predicted_segmentation,
+)
 
 
 @VISUALIZERS.register_module()
@@ -98,12 +114,17 @@ class DetVisualizer(Visualizer):
     ) -> np.ndarray:
         """Draw a sample, ground truth left and predictions right where both are there.
 
+        Objects with masks are drawn as these, each in a shade of its class's colour. Panoptic
+        segments get pictures of their own below, or on the right of a single picture of objects,
+        which then shows things only.
+
         Args:
             image: uint8 [h, w, 3] RGB, the original image or the network's input; boxes follow.
             data_sample: Ground truth are its ``gt_instances`` (boxes in the frame of the network's
                 input), else the ``instances`` that the dataset listed in its metainfo (boxes in
-                the frame of the original image); predictions are its ``pred_instances`` (the
-                same frame). Each is optional.
+                the frame of the original image), and the ``segments`` with ``segment_ids`` or
+                ``seg_map_path``; predictions are its ``pred_instances`` (the same frame) and
+                ``pred_panoptic``. Each is optional.
             draw_gt: Draw the ground truth if there is any.
             draw_pred: Draw the predictions if there are any.
             pred_score_thr: Predictions with lower scores are left out.
@@ -114,29 +135,48 @@ class DetVisualizer(Visualizer):
         Raises:
             ValueError: The image has neither the shape of the original nor of the input.
         """
-        sides = []
+        instances, segments = [], []
         if data_sample is not None:
             network_scale, original_scale = _scales(image, data_sample)
             if draw_gt and 'gt_instances' in data_sample:
-                sides.append(('ground truth', data_sample.gt_instances, network_scale))
+                instances.append(('ground truth', data_sample.gt_instances, network_scale))
             elif draw_gt and 'instances' in data_sample:
-                listed = _from_list(data_sample.instances)
-                sides.append(('ground truth', listed, original_scale))
+                listed = listed_instances(data_sample)
+                instances.append(('ground truth', listed, original_scale))
             if draw_pred and 'pred_instances' in data_sample:
                 pred = data_sample.pred_instances
                 pred = pred[pred.scores >= pred_score_thr]
-                sides.append((f'prediction, score >= {pred_score_thr:g}', pred, original_scale))
-        pictures = [
-            self._draw_instances(image, instances, scale, title if len(sides) > 1 else '')
-            for title, instances, scale in sides
+                instances.append((f'prediction, score >= {pred_score_thr:g}', pred, original_scale))
+            segments += [('panoptic ground truth', listed_segmentation(data_sample))] * draw_gt
+            segments += [('panoptic prediction', predicted_segmentation(data_sample))] * draw_pred
+        found = [(title, each) for title, each in segments if each is not None]
+        titled = len(instances) + len(found) > 1
+        rows = [
+            [
+                self._draw_instances(image, each, scale, title if titled else '', bool(found))
+                for title, each, scale in instances
+            ],
+            [self._draw_segments(image, each, title if titled else '') for title, each in found],
         ]
-        if not pictures:
+        if not any(rows):
             return draw_boxes(image, np.zeros((0, 4)), [], [])
-        return pictures[0] if len(pictures) == 1 else side_by_side(*pictures)
+        if max(map(len, rows)) == 1:  # one of each kind
+            rows = [[picture for row in rows for picture in row]]
+        return stacked([side_by_side(*row) for row in rows if row])
 
     def _draw_instances(
-        self, image: np.ndarray, instances: InstanceData, scale: np.ndarray, title: str
+        self,
+        image: np.ndarray,
+        instances: InstanceData,
+        scale: np.ndarray,
+        title: str,
+        things_only: bool,
     ) -> np.ndarray:
+        """Draw boxes or, where there are any, masks; without stuff if that is drawn elsewhere."""
+        isthing = (self.dataset_meta or {}).get('isthing')
+        if things_only and isthing is not None:
+            things = [label < len(isthing) and isthing[label] for label in instances.labels]
+            instances = instances[torch.tensor(things, dtype=torch.bool)]
         if 'scores' in instances:
             instances = instances[instances.scores.argsort(descending=True)]
         labels = instances.labels.tolist()
@@ -145,9 +185,24 @@ class DetVisualizer(Visualizer):
             scores = instances.scores.tolist()
             captions = [f'{c} {s:.2f}' for c, s in zip(captions, scores, strict=True)]
         bboxes_xyxy = instances.bboxes.float().cpu().numpy().reshape(-1, 4) * scale
-        return draw_boxes(
-            image, bboxes_xyxy, captions, [class_colour(k) for k in labels], title, self.font
-        )
+        masks = mask_arrays(instances)
+        if masks is None:
+            colours = [class_colour(label) for label in labels]
+            return draw_boxes(image, bboxes_xyxy, captions, colours, title, self.font)
+        colours = object_colours(labels)
+        canvas = enlarged(image)
+        draw_masks(canvas, masks, colours)
+        bboxes_xyxy = bboxes_xyxy * (canvas.shape[1] / image.shape[1])
+        # A box stands for a mask without pixels, which would not be seen.
+        empty = [not mask.any() for mask in masks]
+        return draw_boxes(canvas, bboxes_xyxy, captions, colours, title, self.font, empty)
+
+    def _draw_segments(self, image: np.ndarray, segments: Segmentation, title: str) -> np.ndarray:
+        colours = object_colours(segments.labels)
+        canvas = enlarged(image)
+        points = draw_segments(canvas, segments.ids, segments.segment_ids, colours)
+        captions = [self._class_name(label) for label in segments.labels]
+        return with_title(draw_names(canvas, points, captions, colours, self.font), title)
 
     def _class_name(self, label: int) -> str:
         classes = (self.dataset_meta or {}).get('classes', ())
@@ -177,15 +232,6 @@ class DetVisualizer(Visualizer):
             logger='current',
             level=logging.WARNING,
         )
-
-
-def _from_list(instances: list[dict]) -> InstanceData:
-    """Take a dataset's dict(bbox, bbox_label, ignore_flag) without crowds, which are no objects."""
-    objects = [each for each in instances if not each['ignore_flag']]
-    return InstanceData(
-        bboxes=torch.tensor([each['bbox'] for each in objects], dtype=torch.float32),
-        labels=torch.tensor([each['bbox_label'] for each in objects], dtype=torch.int64),
-    )
 
 
 def _scales(image: np.ndarray, data_sample: DetDataSample) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,6 @@ from mmdetr.structures.bboxes import Bbox, common_area
 
 from .fonts import DEFAULT_FONT, font_for
 
-# Small images are enlarged until labels fit beside the objects.
 MIN_SHORT_SIDE = 400
 MAX_ENLARGED_SIDE = 1200
 
@@ -34,6 +33,7 @@ def draw_boxes(
     colours: Sequence[Colour],
     title: str = '',
     font_file: str | None = None,
+    outlined: Sequence[bool] | None = None,
 ) -> np.ndarray:
     """Draw boxes with a caption each.
 
@@ -45,37 +45,102 @@ def draw_boxes(
         colours: N colours.
         title: Text of a strip above the image; none by default.
         font_file: Font of captions that it has all characters of; else one is looked for.
+        outlined: Whether each box is drawn and not only its caption; all by default.
 
     Returns:
         uint8 RGB; larger than the image by a whole factor when that is small.
     """
-    height, width = image.shape[:2]
-    factor = _enlargement(height, width)
-    canvas = Image.fromarray(image)
-    if factor > 1:
-        canvas = canvas.resize((width * factor, height * factor), Image.Resampling.BICUBIC)
+    factor = enlargement(*image.shape[:2])
+    canvas = Image.fromarray(enlarged(image))
     short_side = min(canvas.size)
     line_width = max(2, round(short_side / 160))
-    font_size = int(np.clip(0.032 * short_side, 13, 24))
 
     draw = ImageDraw.Draw(canvas)
     rectangles = _visible_rectangles(bboxes_xyxy * factor, canvas.size)
-    for rectangle, colour in reversed(list(zip(rectangles, colours, strict=True))):
-        _draw_outline(draw, rectangle, colour, line_width)
+    boxes = zip(rectangles, colours, outlined or [True] * len(rectangles), strict=True)
+    for rectangle, colour, is_drawn in reversed(list(boxes)):
+        if is_drawn:
+            _draw_outline(draw, rectangle, colour, line_width)
     taken: list[Bbox] = []
     for rectangle, caption, colour in zip(rectangles, captions, colours, strict=True):
-        font = _font(font_size, font_for(caption, font_file) or DEFAULT_FONT)
+        font = _font(font_size(short_side), font_for(caption, font_file) or DEFAULT_FONT)
         _draw_caption(draw, rectangle, caption, colour, font, taken)
-    return np.asarray(_with_title(canvas, title, _font(font_size)) if title else canvas)
+    return with_title(np.asarray(canvas), title)
 
 
-def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Join two pictures of equal height with a white gap between them."""
-    gap = np.full((left.shape[0], max(4, left.shape[1] // 100), 3), 255, dtype=np.uint8)
-    return np.concatenate((left, gap, right), axis=1)
+def draw_names(
+    image: np.ndarray,
+    points: Sequence[tuple[float, float]],
+    captions: Sequence[str],
+    colours: Sequence[Colour],
+    font_file: str | None = None,
+) -> np.ndarray:
+    """Write captions centred at points [N] of x, y; one that would hide another is left out."""
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    taken: list[Bbox] = []
+    for (x, y), caption, colour in zip(points, captions, colours, strict=True):
+        font = _font(font_size(min(canvas.size)), font_for(caption, font_file) or DEFAULT_FONT)
+        width, height = _caption_size(caption, font)
+        left = min(max(x - width / 2, 0), max(canvas.width - width, 0))
+        top = min(max(y - height / 2, 0), max(canvas.height - height, 0))
+        spot = (left, top, left + width, top + height)
+        if not any(common_area(spot, other) for other in taken):
+            taken.append(spot)
+            _write(draw, spot, caption, colour, font)
+    return np.asarray(canvas)
 
 
-def _enlargement(height: int, width: int) -> int:
+def side_by_side(*pictures: np.ndarray) -> np.ndarray:
+    """Join pictures of equal height with a white gap between them."""
+    joined = list(pictures[:1])
+    for picture in pictures[1:]:
+        gap = max(4, pictures[0].shape[1] // 100)
+        joined += [np.full((picture.shape[0], gap, 3), 255, dtype=np.uint8), picture]
+    return np.concatenate(joined, axis=1)
+
+
+def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Put pictures below each other, white beside the narrower ones."""
+    widest = max(row.shape[1] for row in rows)
+    return np.concatenate(
+        [
+            np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0)), constant_values=255)
+            for row in rows
+        ]
+    )
+
+
+def with_title(picture: np.ndarray, title: str) -> np.ndarray:
+    """Put a strip with a text above a picture; an empty text leaves the picture as it is."""
+    if not title:
+        return picture
+    canvas = Image.fromarray(picture)
+    font = _font(font_size(min(canvas.size)))
+    strip = round(1.6 * font.size)
+    titled = Image.new('RGB', (canvas.width, canvas.height + strip), 'white')
+    titled.paste(canvas, (0, strip))
+    ImageDraw.Draw(titled).text((4, strip // 2), title, font=font, fill='black', anchor='lm')
+    return np.asarray(titled)
+
+
+def font_size(short_side: int) -> int:
+    """Size of captions on a picture, in pixels."""
+    return int(np.clip(0.032 * short_side, 13, 24))
+
+
+def enlarged(image: np.ndarray) -> np.ndarray:
+    """A copy of an image, larger by a whole factor if it is small."""
+    factor = enlargement(*image.shape[:2])
+    canvas = Image.fromarray(image)
+    if factor > 1:
+        size = (canvas.width * factor, canvas.height * factor)
+        canvas = canvas.resize(size, Image.Resampling.BICUBIC)
+    return np.array(canvas)
+
+
+def enlargement(height: int, width: int) -> int:
+    """Return the factor by which an image is drawn larger, until labels fit beside objects."""
     wanted = -(-MIN_SHORT_SIDE // min(height, width))
     return max(1, min(wanted, MAX_ENLARGED_SIDE // max(height, width)))
 
@@ -111,11 +176,24 @@ def _draw_caption(
     taken: list[Bbox],
 ) -> None:
     """Write a caption where it hides least of those in ``taken``, and add it to them."""
-    ascent, descent = font.getmetrics()
-    size = (font.getlength(caption) + 6, ascent + descent + 2)
-    spots = _caption_spots(rectangle, size, draw.im.size)
+    spots = _caption_spots(rectangle, _caption_size(caption, font), draw.im.size)
     spot = min(spots, key=lambda each: sum(common_area(each, other) for other in taken))
     taken.append(spot)
+    _write(draw, spot, caption, colour, font)
+
+
+def _caption_size(caption: str, font: ImageFont.FreeTypeFont) -> tuple[float, float]:
+    ascent, descent = font.getmetrics()
+    return font.getlength(caption) + 6, ascent + descent + 2
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    spot: Bbox,
+    caption: str,
+    colour: Colour,
+    font: ImageFont.FreeTypeFont,
+) -> None:
     draw.rectangle(spot, fill=colour)
     red, green, blue = colour
     is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 140
@@ -143,11 +221,3 @@ def _caption_spots(
         left = min(max(left, 0), rightmost)
         spots.append((left, top, left + width, top + height))
     return spots
-
-
-def _with_title(canvas: Image.Image, title: str, font: ImageFont.FreeTypeFont) -> Image.Image:
-    strip = round(1.6 * font.size)
-    titled = Image.new('RGB', (canvas.width, canvas.height + strip), 'white')
-    titled.paste(canvas, (0, strip))
-    ImageDraw.Draw(titled).text((4, strip // 2), title, font=font, fill='black', anchor='lm')
-    return titled

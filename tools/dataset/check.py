@@ -25,7 +25,7 @@ The exit status is 1 if there is an error: something that training or testing ca
         default='200',
         metavar='N|all',
         help='so many images of each dataset are decoded and compared with the size in the '
-        'annotation file (default: 200)',
+        "annotation file, and so many images' masks are drawn (default: 200)",
     )
     parser.add_argument(
         '--num-gpus', type=int, default=1, help='processes of the training (default: 1)'
@@ -60,6 +60,7 @@ from mmdetr.datasets.check import (
     check_objects,
     named_leaves,
 )
+from mmdetr.datasets.check_masks import check_masks
 from mmdetr.datasets.check_scan import check_scan
 from mmdetr.registry import DATASETS
 
@@ -109,6 +110,7 @@ def check_dataset(dataset: Any, loader: str, cfg: Config, num_decoded: int | Non
         findings += check_objects(leaf, name, find_num_queries(cfg), required)
         findings += check_files(leaf, name, sample=None)
         findings += check_images(leaf, name, num_decoded)
+        findings += check_masks(leaf, name, num_decoded)
     return findings
 
 

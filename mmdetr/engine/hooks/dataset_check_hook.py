@@ -10,10 +10,13 @@ from mmengine.runner import Runner
 
 from mmdetr.config.training_check import check_training, find_num_queries
 from mmdetr.datasets.check import DatasetError, Finding, check_files, check_objects, named_leaves
+from mmdetr.datasets.check_masks import check_masks
 from mmdetr.datasets.check_scan import check_scan
 from mmdetr.datasets.local_files import is_local
 from mmdetr.registry import HOOKS
 from mmdetr.utils.arguments import check_at_least
+
+NUM_MASKED = 50  # images of each dataset whose masks are drawn
 
 
 @HOOKS.register_module()
@@ -79,6 +82,7 @@ def find_problems(runner: Runner, num_files: int) -> list[Finding]:
         required = len(leaves) == 1
         findings += check_objects(leaf, name, find_num_queries(runner.cfg), required)
         findings += check_files(leaf, name, _num_looked_for(leaf, num_files))
+        findings += check_masks(leaf, name, NUM_MASKED) if num_files else []
     every = list(leaves)
     if runner.val_loop is not None:
         validation = named_leaves(runner.val_dataloader.dataset, 'validation data')
@@ -104,6 +108,7 @@ def _check_scored(runner: Runner, leaves: list[tuple[Any, str]], num_files: int)
     for leaf, name in leaves:
         findings += check_objects(leaf, name, find_num_queries(runner.cfg), required=False)
         findings += check_files(leaf, name, _num_looked_for(leaf, num_files))
+        findings += check_masks(leaf, name, NUM_MASKED) if num_files else []
     return findings
 
 
