@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmdetr.config.command_line import check_input_file, errors_in_one_line
+from mmdetr.config.command_line import check_input_file
 
 WRITABLE = ('.jpeg', '.jpg', '.png')
 PREDICTIONS = 'predictions.json'
@@ -76,6 +76,7 @@ Exit code 1: an image could not be read; the others are done all the same.
 if __name__ == '__main__':  # --help and errors come before the imports that take seconds
     arguments = parse_args()
 
+from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -83,8 +84,8 @@ from mmdetr.apis import inference_detector, init_detector
 from mmdetr.apis.image_files import find_images
 from mmdetr.apis.images import is_url, name_in_url, to_pipeline_input
 from mmdetr.apis.inference import test_pipeline
-from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
+from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.datasets.panoptic_maps import write_panoptic_png
 from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.structures import DetDataSample
@@ -169,16 +170,14 @@ def find_files(args: argparse.Namespace) -> tuple[list[Path | str], list[Path]]:
     return list(files), name_pictures(files, out_dir)
 
 
-def main(args: argparse.Namespace) -> int:
+def detect(cfg: Config, args: argparse.Namespace) -> int:
+    """Look at all images; the exit status."""
     files, pictures = find_files(args)
     out_dir = Path(args.out_dir)
-    with errors_in_one_line(ValueError):
-        visualizer = DetVisualizer(font=args.font)
-    cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
-    with errors_in_one_line(CheckpointError):
-        model: Any = init_detector(
-            cfg, args.checkpoint, args.device, allow_mismatch=args.allow_mismatch
-        )
+    visualizer = DetVisualizer(font=args.font)
+    model: Any = init_detector(
+        cfg, args.checkpoint, args.device, allow_mismatch=args.allow_mismatch
+    )
     classes = list(model.dataset_meta.get('classes', ()))
     load, _ = test_pipeline(model)
     visualizer.dataset_meta = model.dataset_meta
@@ -220,6 +219,12 @@ def main(args: argparse.Namespace) -> int:
         summary += f', {unreadable} unreadable'
     print(f'{summary}: {out_dir}')
     return 1 if unreadable else 0
+
+
+def main(args: argparse.Namespace) -> int:
+    cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
+    with refusals_in_one_line(cfg):
+        return detect(cfg, args)
 
 
 if __name__ == '__main__':

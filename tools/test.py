@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from mmdetr.config.command_line import add_cfg_options, check_input_file, errors_in_one_line
+from mmdetr.config.command_line import add_cfg_options, check_input_file, check_launcher
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +39,7 @@ examples:
         help='what started several processes; tools/dist_test.sh sets it',
     )
     args = parser.parse_args()
+    check_launcher(args.launcher)
     check_input_file('config', args.config)
     check_input_file('checkpoint', args.checkpoint)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
@@ -53,9 +54,8 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
-from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
-from mmdetr.datasets.check import DatasetError
+from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.engine import DetectionRunner
 
 
@@ -78,10 +78,10 @@ def main(args: argparse.Namespace) -> None:
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     cfg = load_config(args)
     try:
-        runner = DetectionRunner.from_cfg(cfg)
-        if args.out is not None:
-            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-        with errors_in_one_line(CheckpointError, DatasetError):
+        with refusals_in_one_line(cfg):
+            runner = DetectionRunner.from_cfg(cfg)
+            if args.out is not None:
+                runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
             runner.test()
     finally:
         if torch.distributed.is_initialized():

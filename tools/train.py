@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from mmdetr.config.command_line import add_cfg_options, check_input_file, errors_in_one_line
+from mmdetr.config.command_line import add_cfg_options, check_input_file, check_launcher
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,6 +53,7 @@ newest) and validation_history.json.
         help='what started several processes; tools/dist_train.sh and slurm_train.sh set it',
     )
     args = parser.parse_args()
+    check_launcher(args.launcher)
     check_input_file('config', args.config)
     if args.resume != 'auto':
         check_input_file('checkpoint', args.resume)
@@ -65,11 +66,9 @@ if __name__ == '__main__':  # --help and errors come before the imports that tak
 import torch
 from mmengine.config import Config
 
-from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
-from mmdetr.datasets.check import DatasetError
+from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.lock import WorkDirInUseError
 
 
 def enable_amp(cfg: Config) -> None:
@@ -117,7 +116,7 @@ def main(args: argparse.Namespace) -> None:
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     cfg = load_config(args)
     try:
-        with errors_in_one_line(CheckpointError, DatasetError, WorkDirInUseError):
+        with refusals_in_one_line(cfg):
             DetectionRunner.from_cfg(cfg).train()
     finally:
         if torch.distributed.is_initialized():

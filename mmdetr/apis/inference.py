@@ -21,6 +21,7 @@ from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
 from mmdetr.structures import DetDataSample
 
+from .devices import find_device
 from .images import ImageInput, is_single, to_pipeline_input
 from .optimize import optimize_for_inference
 from .threads import building, leave_threads_to_parent
@@ -55,13 +56,18 @@ def init_detector(
     Raises:
         FileNotFoundError: Config or checkpoint does not exist.
         KeyError: A key of ``cfg_options`` is misspelt.
+        ConfigError: The config cannot be read.
         TypeError: A value of the model or the test data has the wrong type.
+        ValueError: The config has no model, or there is no such device.
         CheckpointError: The checkpoint cannot be used, leaves a part of the model random or is of
             another model; the message names classes, weights and keys of the config.
     """
+    device = find_device(device)
     config = config.copy() if isinstance(config, Config) else load_config(config)
     apply_cfg_options(config, cfg_options)
     check_config_types(config, INFERENCE_KEYS)
+    if config.get('model') is None:
+        raise ValueError(f'the config has no model: {config.filename}')
     with building(), DefaultScope.overwrite_default_scope('mmdetr'):
         model = MODELS.build(_without_pretrained(config.model))
     # The class head is loaded by name where the config names classes.
@@ -75,8 +81,6 @@ def init_detector(
         loaded = load_into(model, file, check=check)
         model.dataset_meta = loaded.get('meta', {}).get('dataset_meta') or model.dataset_meta
     model.cfg = config
-    if device is None:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = model.to(device).eval()
     if optimize is False:
         return model

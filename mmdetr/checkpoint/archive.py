@@ -4,10 +4,13 @@ torch trusts the directory of the zip: an entry that is marked as a folder, for 
 all, and its tensor is whatever was in memory.
 """
 
+import io
 import mmap
 import struct
 import zlib
 from typing import NamedTuple
+
+from .pickle_scan import PickleError, check_pickle
 
 MAGIC = b'PK\x03\x04'
 _MOST_ENTRIES = 200_000
@@ -32,6 +35,8 @@ class _Entry(NamedTuple):
 def check_archive(path: str, verify: bool) -> None:
     """Accept only stored, regular entries that lie apart from each other, as torch writes them.
 
+    Their pickle must be one of bounded size that says the same of them.
+
     Args:
         path: A file that begins with ``MAGIC``.
         verify: Compare the checksums of tensors, too; those of all else are always compared.
@@ -42,6 +47,8 @@ def check_archive(path: str, verify: bool) -> None:
     with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             _check(data, verify)
+        except PickleError as error:
+            raise ArchiveError(str(error)) from error
         except (struct.error, UnicodeDecodeError) as error:
             raise ArchiveError('is damaged: its directory is damaged') from error
 
@@ -68,6 +75,13 @@ def _check(data: mmap.mmap, verify: bool) -> None:
             with memoryview(data) as view, view[begin:free] as content:
                 if zlib.crc32(content) != entry.crc:
                     raise ArchiveError(f'is damaged: the checksum of its part {text} is wrong')
+    begin = _data_offset(data, pickles[0])
+    records = {
+        entry.name.partition(b'/data/')[2].decode(): entry.size
+        for entry in entries
+        if b'/data/' in entry.name
+    }
+    check_pickle(io.BytesIO(data[begin : begin + pickles[0].size]), records)
 
 
 def _find_directory(data: mmap.mmap) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ import torch
 
 from .archive import MAGIC, ArchiveError, check_archive
 from .download import fetch, torchvision_url
+from .pickle_scan import PickleError, check_pickle
 from .safe_types import SAFE_TYPES
 
 MapLocation = str | torch.device | Callable | dict | None
@@ -24,6 +25,7 @@ _REFUSED = re.compile(
     r'GLOBAL \S+|unrecognized function .+|Can only (create|build) .+|numpy (data|array) .+'
 )
 _TORCH_SETTINGS = ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
+_PICKLES = 5  # magic number, protocol, system, content, keys of the storages
 _environment_lock = RLock()
 
 
@@ -110,9 +112,11 @@ def _load_pickle(path: str, map_location: MapLocation, verify: bool) -> Any:
             zipped = file.read(len(MAGIC)) == MAGIC
         if zipped:
             check_archive(path, verify)
+        else:
+            _check_pickles(path)
         with _without_torch_settings(), torch.serialization.safe_globals(SAFE_TYPES):
             return torch.load(path, map_location=map_location, weights_only=True)
-    except ArchiveError as error:
+    except (ArchiveError, PickleError) as error:
         raise CheckpointError(f'{path} {error}') from error
     except Exception as error:
         refused = _REFUSED.search(str(error)) if isinstance(error, UnpicklingError) else None
@@ -123,6 +127,13 @@ def _load_pickle(path: str, map_location: MapLocation, verify: bool) -> Any:
                 'make one with torch.load(..., weights_only=False) and torch.save.'
             ) from error
         raise CheckpointError(f'{path} is truncated or no checkpoint: {_reason(error)}') from error
+
+
+def _check_pickles(path: str) -> None:
+    """Look over a file of torch's older format, which has several pickles before the numbers."""
+    with open(path, 'rb') as file:
+        for _ in range(_PICKLES):
+            check_pickle(file)
 
 
 @contextmanager

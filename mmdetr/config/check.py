@@ -25,6 +25,7 @@ from .type_hints import (
     Finite,
     Mismatch,
     UnknownKey,
+    Unregistered,
     WithoutWorkers,
     find_mismatches,
     join,
@@ -89,6 +90,9 @@ def _component_mismatches(node: Any, path: str) -> Iterator[Mismatch]:
     name = node.get('type', '')
     if not (isinstance(name, str) or callable(name)):
         yield Mismatch(join(path, 'type'), name, str)
+    elif isinstance(name, str) and (unknown := _unregistered(name, node, path)):
+        yield Mismatch(join(path, 'type'), name, unknown)
+        return
     hints = _hints(node, path)
     known, closed = _known_arguments(node, path, hints)
     for key, value in node.items():
@@ -141,6 +145,38 @@ def _worker_mismatches(config: Mapping) -> Iterator[Mismatch]:
         for key, default in (('prefetch_factor', None), ('persistent_workers', False)):
             if loader.get(key, default) != default:
                 yield Mismatch(join(name, key), loader[key], WithoutWorkers(default))
+
+
+# Where nothing but a registered component can stand; elsewhere whoever takes a dict may have names
+# of its own for ``type``.
+_COMPONENTS = re.compile(
+    r'(.*\.)?(dataset|datasets|pipeline|transforms|sampler|batch_sampler|default_hooks|custom_hooks'
+    r'|param_scheduler|optimizer|val_evaluator|test_evaluator|vis_backends)'
+    r'|model|model\.(backbone|neck|bbox_head|data_preprocessor)|optim_wrapper|visualizer|'
+    r'log_processor|train_cfg|val_cfg|test_cfg'
+)
+
+
+def _unregistered(name: str, node: Mapping, path: str) -> Unregistered | None:
+    """What is wrong with a type that no registry has."""
+    if 'type' not in node or _builders(node, path):
+        return None
+    first = _FIRST_REGISTRIES.get(path.partition('.')[0], [])
+    near = nearest_key(name, _names(first), 0.7) or nearest_key(name, _names(_REGISTRIES), 0.7)
+    place = re.sub(r'(^default_hooks)\.\w+$|(\.\d+)+$', r'\1', path)
+    if _COMPONENTS.fullmatch(place) or (near and nearest_key(name, [near], 0.85)):
+        return Unregistered(near)
+    return None
+
+
+def _names(registries: list[Registry]) -> set[str]:
+    names: set[str] = set()
+    for registry_ in registries:
+        place: Registry | None = registry_
+        while place is not None:
+            names |= place.module_dict.keys()
+            place = place.parent
+    return names
 
 
 def _argument_hints(function: Callable) -> dict[str, Any]:

@@ -77,6 +77,17 @@ def check_input_file(kind: str, path: str | None) -> None:
         sys.exit(f'error: {kind} cannot be read: {path}: {error.strerror}')
 
 
+def check_launcher(launcher: str) -> None:
+    """Refuse to start several processes as so many trainings that know nothing of each other.
+
+    Raises:
+        SystemExit: torchrun has started several, and ``--launcher`` does not say so.
+    """
+    processes = os.environ.get('WORLD_SIZE', '1')
+    if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ and processes != '1':
+        sys.exit(f'error: torchrun started {processes} processes: add --launcher pytorch')
+
+
 @contextlib.contextmanager
 def errors_in_one_line(*errors: type[Exception]) -> Iterator[None]:
     """End the tool with the message of such an error instead of its traceback."""

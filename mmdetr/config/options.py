@@ -1,18 +1,15 @@
 """Config files and overrides from the command line, checked for keys that lead nowhere."""
 
 import difflib
-import os
 import sys
-import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
 
-from . import yaml_files  # noqa: F401  YAML configs run nothing
 from .check import check_config_types
 from .package_configs import find_config
-from .reading import load_config
+from .reading import ConfigError, load_config
 from .schema import RunConfig
 from .type_hints import join
 
@@ -37,8 +34,8 @@ def read_config(
     try:
         path = find_config(path)
         cfg = load_config(path)
-    except Exception as error:  # a config is a program: it may fail in any way
-        sys.exit(f'error: {_reading_error(path, error)}')
+    except (ConfigError, OSError) as error:
+        sys.exit(f'error: {error}')
     try:
         check_settings(cfg, path)
         apply_cfg_options(cfg, options)
@@ -48,25 +45,6 @@ def read_config(
     if missing := [key for key in required if cfg.get(key) is None]:
         sys.exit(f'error: {path} has no {" and no ".join(missing)}')
     return cfg
-
-
-def _reading_error(path: str, error: BaseException) -> str:
-    """In one line, why a config cannot be read, with the base file and the line to blame."""
-    # mmengine wraps the error that has the name of the missing module.
-    while isinstance(error, ImportError) and isinstance(error.__context__, ImportError):
-        error = error.__context__
-    file, line = os.path.abspath(path), getattr(error, 'lineno', None)
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        # mmengine reads a base file while it reads the child.
-        if frame.f_code.co_name in ('_file2dict', '_is_lazy_import', '_parse_lazy_import'):
-            file = os.path.abspath(frame.f_locals['filename'])
-        elif frame.f_code.co_filename == file:
-            line = number
-    place = path if file == os.path.abspath(path) else f'{path}, in its base {file}'
-    if line is not None:
-        place += f', line {line}'
-    reason = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f'cannot read the config {place}: {type(error).__name__}: {" ".join(reason.split())}'
 
 
 def check_settings(cfg: Config, path: str) -> None:

@@ -92,6 +92,12 @@ class UnknownKey(NamedTuple):
     known: tuple[str, ...]
 
 
+class Unregistered(NamedTuple):
+    """Stands for the type of a component whose name no registry has."""
+
+    near: str | None
+
+
 class Mismatch(NamedTuple):
     """A value that its place cannot take.
 
@@ -114,6 +120,11 @@ class Mismatch(NamedTuple):
             if near := nearest_key(name, self.hint.known, 0.5):
                 return f'{self.path} is read by nobody; did you mean {near}?'
             return f'{self.path} is read by nobody, only {", ".join(self.hint.known)} are'
+        if isinstance(self.hint, Unregistered):
+            text = f'{self.path}: no component is registered as {shown}'
+            if self.hint.near:
+                return f'{text}; did you mean {self.hint.near}?'
+            return f'{text}; custom_imports=dict(imports=[...]) names the module of one of your own'
         if isinstance(self.hint, WithoutWorkers):
             default = self.hint.default
             return f'{self.path} must be {default} where num_workers is 0, not {shown}'

@@ -15,6 +15,34 @@ _RANK_VARIABLES = {
 }
 
 
+def check_ranks(launcher: str) -> None:
+    """Look whether the launcher has said which process of how many this is, and has a GPU for it.
+
+    Raises:
+        RuntimeError: It has not; the message names what is missing.
+    """
+    names = _RANK_VARIABLES[launcher]
+    _check_set(launcher, names)
+    rank, size, local = (os.environ[name] for name in names)
+    if not (rank.isdecimal() and size.isdecimal() and local.isdecimal() and int(rank) < int(size)):
+        stated = ', '.join(f'{name}={os.environ[name]}' for name in names)
+        raise RuntimeError(f'launcher {launcher!r}: no process of a job has {stated}')
+    if torch.cuda.is_available() and int(local) >= torch.cuda.device_count():
+        raise RuntimeError(
+            f'launcher {launcher!r}: {names[2]}={local}, but there are '
+            f'{torch.cuda.device_count()} GPUs: start one process for each'
+        )
+
+
+def _check_set(launcher: str, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise RuntimeError(
+            f'launcher {launcher!r}: {", ".join(missing)} not set; start with '
+            'tools/dist_train.sh or tools/slurm_train.sh'
+        )
+
+
 def init_cpu_process_group(launcher: str, timeout: int | None = None) -> None:
     """Join the process group over gloo.
 
@@ -23,18 +51,11 @@ def init_cpu_process_group(launcher: str, timeout: int | None = None) -> None:
         timeout: Seconds after which waiting for another rank fails; torch's default if None.
 
     Raises:
-        RuntimeError: The variables that the launcher should have set are missing.
+        RuntimeError: The address that all ranks meet at is missing.
     """
     for source, target in zip(_RANK_VARIABLES[launcher], _RANK_VARIABLES['pytorch'], strict=True):
-        if source in os.environ:
-            os.environ[target] = os.environ[source]
-    needed = (*_RANK_VARIABLES['pytorch'], 'MASTER_ADDR', 'MASTER_PORT')
-    missing = [name for name in needed if name not in os.environ]
-    if missing:
-        raise RuntimeError(
-            f'launcher {launcher!r}: {", ".join(missing)} not set; start with '
-            'tools/dist_train.sh or tools/slurm_train.sh'
-        )
+        os.environ[target] = os.environ[source]
+    _check_set(launcher, ('MASTER_ADDR', 'MASTER_PORT'))
     limit = None if timeout is None else datetime.timedelta(seconds=timeout)
     dist.init_process_group('gloo', timeout=limit)
 

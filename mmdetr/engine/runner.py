@@ -34,7 +34,7 @@ from mmdetr.config.check import check_config_types
 from mmdetr.registry import RUNNERS
 from mmdetr.utils.model import unwrap
 
-from .distributed import choose_backend, explain_lost_rank, init_cpu_process_group
+from .distributed import check_ranks, choose_backend, explain_lost_rank, init_cpu_process_group
 from .hooks import ALWAYS_REGISTERED
 from .lock import work_dir_lock
 from .loops import ResumableEpochLoop, ResumableIterLoop
@@ -141,6 +141,8 @@ class DetectionRunner(Runner):
         torch.backends.cudnn.benchmark = bool(env_cfg.get('cudnn_benchmark'))
         dist_cfg = env_cfg.setdefault('dist_cfg', {})
         dist_cfg['backend'] = choose_backend(dist_cfg.get('backend'))
+        if self.distributed and not is_distributed():
+            check_ranks(self.launcher)
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             init_cpu_process_group(self.launcher, dist_cfg.get('timeout'))
         super().setup_env(env_cfg)

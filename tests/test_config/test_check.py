@@ -1,5 +1,6 @@
 """Values of configs against what is built from them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ WARMUP = dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=1
         ('val_evaluator', [dict(type='CocoMetric'), dict(type='CocoMetric', classwise=True)]),
         ('visualizer.vis_backends', [dict(type='LocalVisBackend'), dict(type='WandbVisBackend')]),
         ('train_dataloader.collate_fn', dict(type='default_collate')),
-        ('train_dataloader.batch_sampler', dict(type='AspectRatioBatchSampler', drop_last=True)),
+        ('train_dataloader.batch_sampler', dict(type='SameSizeBatchSampler')),
         ('train_dataloader.num_batch_per_epoch', 100),
         (
             'train_dataloader.dataset',
@@ -316,8 +317,6 @@ def own_function(width: int) -> None:
 def test_components_of_ones_own() -> None:
     check_config_types(dict(custom_hooks=[dict(type='OwnHook', rate=1, anything={})]))
     check_config_types(dict(custom_hooks=[dict(type=OwnHook, rate=1)]))
-    check_config_types(dict(custom_hooks=[dict(type='elsewhere.Hook', rate='x')]))
-    check_config_types(dict(custom_hooks=[dict(type='Unknown', rate='x')]))
     for hook in (dict(type='OwnHook', rate='1'), dict(type=OwnHook, rate='1')):
         with pytest.raises(TypeError, match=r'custom_hooks\.0\.rate must be a number'):
             check_config_types(dict(custom_hooks=[hook]))
@@ -360,3 +359,36 @@ def test_tools_end_with_the_message(tmp_path: Path) -> None:
     child.write_text(f"_base_ = '{DEMO}'\nmodel = dict(bbox_head=dict(num_queries='100'))\n")
     with pytest.raises(SystemExit, match=r'num_queries must be a whole number'):
         read_config(str(child), None)
+
+
+@pytest.mark.parametrize(
+    ('key', 'name', 'text'),
+    [
+        ('model', 'DETRR', "model.type: no component is registered as 'DETRR'; did you mean DETR?"),
+        ('model.neck', 'Nonsense', 'custom_imports=dict(imports=[...]) names the module'),
+        ('model.bbox_head.criterion.loss_bbox', 'L1Los', 'did you mean L1Loss?'),
+        ('train_dataloader.sampler', 'DefaultSample', 'did you mean DefaultSampler?'),
+        ('test_dataloader.dataset.pipeline.0', 'Nonsense', 'test_dataloader.dataset.pipeline.0'),
+        ('test_evaluator', 'CocoMetrix', 'did you mean CocoMetric?'),
+        ('default_hooks.logger', 'LoggingHook', 'did you mean LoggerHook?'),
+        ('param_scheduler.1', 'CosineAnealingLR', 'did you mean CosineAnnealingLR?'),
+        ('optim_wrapper.optimizer', 'AdamWW', 'did you mean AdamW?'),
+        ('optim_wrapper.optimizer', 'nowhere.AdamW', "no component is registered as 'nowhere.A"),
+    ],
+)
+def test_types_that_nobody_registered(key: str, name: str, text: str) -> None:
+    """Also of what is built after the training, as the test data."""
+    config = Config.fromfile(CONFIGS / 'detr_tiny_1xb32-12e_shapes.py')
+    place: Any = config
+    for part in key.split('.'):
+        place = place[int(part)] if part.isdigit() else place[part]
+    place['type'] = name
+    with pytest.raises(TypeError, match=re.escape(text)) as caught:
+        check_config_types(config)
+    assert str(caught.value).startswith(f'{key}.type: ')
+
+
+def test_types_of_other_peoples_parts_are_theirs() -> None:
+    """Whoever takes a dict may have names of its own."""
+    config = dict(custom_hooks=[dict(type='ProfilerHook', on_trace_ready=dict(type='log_trace'))])
+    check_config_types(config)

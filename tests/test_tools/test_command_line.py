@@ -125,7 +125,7 @@ def test_options_that_are_none(name: str, tmp_path: Path) -> None:
             "custom_imports = dict(imports=['nowhere_to_be_found'])",
             "cannot read the config {path}: ModuleNotFoundError: No module named 'nowhere_to",
         ),
-        ("_base_ = 'none.py'", 'cannot read the config {path}, in its base {folder}/none.py: '),
+        ("_base_ = 'none.py'", 'cannot read the config {path}: its base {folder}/none.py is miss'),
         (
             "_base_ = 'broken.py'",
             'cannot read the config {path}, in its base {folder}/broken.py, line 2: SyntaxError: ',

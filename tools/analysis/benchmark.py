@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain, cycle, islice, repeat
 from typing import Any
 
-from mmdetr.config.command_line import add_cfg_options, check_input_file, errors_in_one_line
+from mmdetr.config.command_line import add_cfg_options, check_input_file
 
 # Of a typical COCO image.
 HEIGHT, WIDTH, OBJECTS = 480, 640, 7
@@ -84,8 +84,9 @@ from mmengine.structures import InstanceData
 from mmengine.utils.dl_utils import set_multi_processing
 
 from mmdetr.apis import init_detector
-from mmdetr.checkpoint import CheckpointError
+from mmdetr.apis.devices import find_device
 from mmdetr.config.options import read_config
+from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.engine.data_sampling import seeded_dataloader_cfg
 from mmdetr.structures import DetDataSample
 from mmdetr.utils.text import shorten
@@ -156,8 +157,7 @@ def generated_image() -> dict[str, Any]:
 def build_step(cfg: Config, args: argparse.Namespace) -> Callable[[dict], Any]:
     """What is timed: a test step or a training step of the model on one batch."""
     how = dict(dtype=args.dtype, compile=args.compile) if args.optimize else False
-    with errors_in_one_line(CheckpointError, ValueError):
-        model = init_detector(cfg, args.checkpoint, args.device, optimize=how)
+    model = init_detector(cfg, args.checkpoint, args.device, optimize=how)
     if args.compile and not args.optimize:
         model.network = torch.compile(model.network)
     step: Callable[[dict], Any] = model.test_step
@@ -266,11 +266,12 @@ def main(args: argparse.Namespace) -> None:
         required=('model', 'train_dataloader', 'test_dataloader'),
     )
     init_default_scope(cfg.get('default_scope', 'mmdetr'))
-    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     set_multi_processing(**cfg.get('env_cfg', {}).get('mp_cfg', {}))  # as the runner does
     torch.manual_seed(SEED)
     np.random.seed(SEED)
-    print(data_report(cfg, args) if args.data else model_report(cfg, args))
+    with refusals_in_one_line(cfg):
+        args.device = str(find_device(args.device))
+        print(data_report(cfg, args) if args.data else model_report(cfg, args))
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdetr.config.command_line import add_cfg_options, check_input_file, errors_in_one_line
+from mmdetr.config.command_line import add_cfg_options, check_input_file
 
 # {'layer': 1, 'nms': False, 'AP': 0.338, 'AP50': 0.529}
 Result = dict[str, Any]
@@ -61,8 +61,8 @@ from mmengine.runner import TestLoop
 from mmengine.structures import InstanceData
 from torchvision.ops import batched_nms
 
-from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
+from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.engine import DetectionRunner
 from mmdetr.evaluation import CocoMetric
 
@@ -184,7 +184,7 @@ def plot(results: Sequence[Result], nms_iou: float, path: Path) -> None:
 def main(args: argparse.Namespace) -> None:
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     cfg = load_config(args)
-    with errors_in_one_line(CheckpointError):
+    with refusals_in_one_line(cfg):
         results = DetectionRunner.from_cfg(cfg).test()['results']
     content = dict(
         config=args.config, checkpoint=args.checkpoint, nms_iou=args.nms_iou, results=results

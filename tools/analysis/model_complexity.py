@@ -49,6 +49,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdetr.config.options import read_config
+from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.registry import MODELS
 
 
@@ -131,7 +132,8 @@ def report(cfg: Config, shape: tuple[int, int]) -> str:
 
 def main(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.cfg_options, required=('model',))
-    print(report(cfg, tuple(args.shape)))
+    with refusals_in_one_line(cfg):
+        print(report(cfg, tuple(args.shape)))
 
 
 if __name__ == '__main__':

@@ -45,6 +45,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmdetr.config.options import read_config
+from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.config.training_check import (
     check_num_classes,
     check_same_classes,
@@ -117,7 +118,9 @@ def check_dataset(dataset: Any, loader: str, cfg: Config, num_decoded: int | Non
 def main(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.cfg_options, required=('model',))
     init_default_scope(cfg.get('default_scope', 'mmdetr'))
-    findings = check_config(cfg, None if args.decode == 'all' else int(args.decode), args.num_gpus)
+    num_decoded = None if args.decode == 'all' else int(args.decode)
+    with refusals_in_one_line(cfg):
+        findings = check_config(cfg, num_decoded, args.num_gpus)
     for level, text in findings:
         print(f'{level}: {text}')
     num_errors = sum(level == 'error' for level, _ in findings)
