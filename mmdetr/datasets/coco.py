@@ -1,6 +1,7 @@
 """Detection data in COCO format."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -14,11 +15,10 @@ from mmdetr.utils.text import shorten
 from .base import DetDataset
 from .box_formats import find_repeated, fits_exchanged_size, recognise_format
 from .coco_masks import find_bad_segmentations
+from .coco_objects import DataList, Objects, clean_bboxes
 from .file_names import find_files
 from .transforms import UnreadableImageError
 
-# COCO states hundredths of a pixel, so a box at the border may pass it by that much.
-CLIP_TOLERANCE = 0.01
 IDS_SHOWN = 10
 MOST_LABELS = 100_000  # a class for each id up to the largest
 
@@ -102,7 +102,7 @@ class CocoDataset(DetDataset):
         kwargs.setdefault('data_prefix', dict(img=''))
         super().__init__(ann_file, filter_cfg=filter_cfg, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
         if not self.ann_file:
             raise ValueError('CocoDataset needs ann_file, the path of a COCO annotation file')
         if 'img' not in self.data_prefix:
@@ -114,21 +114,11 @@ class CocoDataset(DetDataset):
         )
         self._choose_classes(coco.categories, coco.placeholders)
         paths = self._find_files([image['file_name'] for image in coco.images])
-        data_list = [
-            dict(
-                img_id=image['id'],
-                img_path=path,
-                width=image['width'],
-                height=image['height'],
-                instances=[],
-            )
-            for image, path in zip(coco.images, paths, strict=True)
-        ]
-        self._add_instances(data_list, coco)
+        objects = self._clean_objects(coco, paths)
         self._warn_of_dirty_boxes()
-        return data_list
+        return DataList(coco.images, paths, objects)
 
-    def filter_data(self) -> list[dict]:
+    def filter_data(self) -> Sequence[dict]:
         options = dict(self.filter_cfg or {})
         filter_empty_gt = options.pop('filter_empty_gt', False)
         min_size = options.pop('min_size', 0)
@@ -136,7 +126,7 @@ class CocoDataset(DetDataset):
             raise ValueError(
                 f'filter_cfg knows filter_empty_gt and min_size, not {sorted(options)}'
             )
-        if self.test_mode:
+        if self.test_mode or not (filter_empty_gt or min_size):
             return self.data_list
         kept = [
             info
@@ -202,16 +192,16 @@ class CocoDataset(DetDataset):
         self._metainfo['classes'] = tuple(classes)
         self._metainfo['cat_ids'] = tuple(cat_id_of[name] for name in classes)
 
-    def _add_instances(self, data_list: list[dict], coco: CocoJson) -> None:
+    def _clean_objects(self, coco: CocoJson, paths: list[str]) -> Objects:
         cat_ids = np.array(self._metainfo['cat_ids'])
         chosen = np.isin(coco.category_ids, cat_ids).nonzero()[0]
         image_indices = coco.image_indices[chosen]
-        sizes = np.array([(info['width'], info['height']) for info in data_list])[image_indices]
-        stated = coco.bboxes_xywh[chosen]
-        bboxes, problems = clean_bboxes(stated, sizes)
-        self._look_at_boxes(data_list, coco, chosen, sizes)
+        sizes = np.array([(image['width'], image['height']) for image in coco.images])
+        sizes = sizes[image_indices]
+        bboxes, problems = clean_bboxes(coco.bboxes_xywh[chosen], sizes)
+        self._look_at_boxes(coco, paths, chosen, sizes)
         dropped = problems['non-finite'] | problems['zero size'] | problems['outside']
-        segmentations: list = []
+        segmentations: list | None = None
         if coco.segmentations is not None:
             segmentations = [coco.segmentations[row] for row in chosen.tolist()]
             if segmentations and not any(segmentations):
@@ -222,41 +212,35 @@ class CocoDataset(DetDataset):
             for reason, where in find_bad_segmentations(segmentations, sizes).items():
                 problems[reason] = where & ~dropped
                 dropped |= where
+            segmentations = [segmentations[row] for row in (~dropped).nonzero()[0].tolist()]
 
         self.dirty_boxes = {
-            reason: [data_list[index]['img_id'] for index in image_indices[where]]
+            reason: [coco.images[index]['id'] for index in image_indices[where]]
             for reason, where in problems.items()
             if where.any()
         }
-        label_of = {cat_id: label for label, cat_id in enumerate(cat_ids.tolist())}
-        kept = ~dropped
-        columns = zip(
-            kept.nonzero()[0].tolist(),
-            image_indices[kept].tolist(),
-            bboxes[kept].tolist(),
-            coco.category_ids[chosen][kept].tolist(),
-            coco.iscrowd[chosen][kept].tolist(),
-            coco.areas[chosen][kept].tolist(),
-            strict=True,
+        kept = chosen[~dropped]
+        by_id = np.argsort(cat_ids)
+        return Objects(
+            image_indices=coco.image_indices[kept],
+            labels=by_id[np.searchsorted(cat_ids, coco.category_ids[kept], sorter=by_id)],
+            bboxes_xyxy=bboxes[~dropped],
+            iscrowd=coco.iscrowd[kept],
+            areas=coco.areas[kept],
+            segmentations=segmentations,
         )
-        for row, index, bbox, cat_id, iscrowd, area in columns:
-            label = label_of[cat_id]
-            instance = dict(bbox=bbox, bbox_label=label, ignore_flag=int(iscrowd), area=area)
-            if segmentations:
-                instance['mask'] = segmentations[row]
-            data_list[index]['instances'].append(instance)
 
     def _look_at_boxes(
-        self, data_list: list[dict], coco: CocoJson, chosen: np.ndarray, sizes: np.ndarray
+        self, coco: CocoJson, paths: list[str], chosen: np.ndarray, sizes: np.ndarray
     ) -> None:
         """Keep for the checks what only the boxes as stated show."""
         bboxes, images = coco.bboxes_xywh[chosen], coco.image_indices[chosen]
         self.stated_format = recognise_format(bboxes, sizes)
         exchanged = np.unique(images[fits_exchanged_size(bboxes, sizes)])
-        self.exchanged_sizes = [data_list[index]['img_path'] for index in exchanged]
+        self.exchanged_sizes = [paths[index] for index in exchanged]
         _, classes = np.unique(coco.category_ids[chosen], return_inverse=True)
         repeated = find_repeated(np.column_stack((images, classes, bboxes)))
-        self.duplicate_boxes = [data_list[index]['img_id'] for index in images[repeated]]
+        self.duplicate_boxes = [coco.images[index]['id'] for index in images[repeated]]
 
     def _warn_of_dirty_boxes(self) -> None:
         if not self.dirty_boxes:
@@ -279,37 +263,3 @@ class CocoDataset(DetDataset):
                 f'{self.max_unreadable}); check data_root and data_prefix, or repair:\n'
                 + '\n'.join(self._unreadable.values())
             )
-
-
-def clean_bboxes(
-    bboxes_xywh: np.ndarray, image_sizes: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Clip boxes to their images and find those without use.
-
-    Args:
-        bboxes_xywh: [M, 4] left, top, width, height in pixels.
-        image_sizes: [M, 2] width and height of each box's image.
-
-    Returns:
-        [M, 4] clipped xyxy, and [M] bool masks by problem: ``non-finite``, ``zero size`` and
-        ``outside`` are to be dropped, ``clipped`` lost a part. A box has one problem at most.
-    """
-    # Values too large for arithmetic are non-finite or outside, and are reported as such.
-    with np.errstate(over='ignore', invalid='ignore'):
-        finite = np.isfinite(bboxes_xywh).all(axis=1)
-        top_left, size = bboxes_xywh[:, :2], bboxes_xywh[:, 2:]
-        bboxes = np.concatenate((top_left, top_left + size), axis=1)
-        clipped = bboxes.clip(0, np.tile(image_sizes, 2))
-        moved = (np.abs(clipped - bboxes) > CLIP_TOLERANCE).any(axis=1)
-    has_size = (size > 0).all(axis=1)
-    inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
-    # The pipeline works in float32, where a sliver may vanish.
-    single = clipped.astype(np.float32)
-    has_area = (single[:, 2:] > single[:, :2]).all(axis=1)
-    empty = ~has_size | (inside & ~has_area)
-    return clipped, {
-        'non-finite': ~finite,
-        'zero size': finite & empty,
-        'outside': finite & ~empty & ~inside,
-        'clipped': finite & ~empty & inside & moved,
-    }

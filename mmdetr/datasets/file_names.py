@@ -38,6 +38,8 @@ def find_files(names: list[str], prefix: str) -> tuple[list[str], dict[str, list
             meant = next(_existing(name, prefix), None)
             if meant is not None:
                 found[index] = meant
+    if not found:
+        return paths, {}
     owners = defaultdict(set)
     for index, path in enumerate(paths):
         owners[osp.normpath(found[index][0] if index in found else path)].add(names[index])

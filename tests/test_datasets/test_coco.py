@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from mmdetr.datasets import CocoDataset, coco
-from mmdetr.datasets.coco import clean_bboxes
+from mmdetr.datasets.coco_objects import clean_bboxes
 from mmdetr.datasets.transforms import Resize, UnreadableImageError
 from mmdetr.registry import DATASETS
 from tests.helpers.coco_files import annotation, image, write_coco, write_images
