@@ -1,5 +1,11 @@
 """Shared fixtures."""
 
+import os
+
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # The workers share the cores; what they start has one thread as well.
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 import platform
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +25,15 @@ def pytest_report_header() -> str:
         f'oneDNN bfloat16 {"yes" if bfloat16 else "no"}, {torch.get_num_threads()} threads; '
         f'torch {torch.__version__}, GPU {"yes" if torch.cuda.is_available() else "no"}'
     )
+
+
+def pytest_sessionstart() -> None:
+    """Run the first backward pass of the process.
+
+    If torch.export comes before it, autograd sees a GPU that is not there, starts threads for it,
+    and refuses to run in forked processes; many tests fork ranks.
+    """
+    torch.ones(1, requires_grad=True).sum().backward()
 
 
 @pytest.fixture(autouse=True)
