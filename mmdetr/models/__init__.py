@@ -2,7 +2,19 @@ from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, Hung
 from .backbones import HGNetV2, ResNet, ResNetVd, TimmBackbone
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
-from .heads import DETRHead, DFINEHead, RTDETRHead
+from .heads import (
+    AnchorHead,
+    AnchorQueries,
+    ConditionalHead,
+    DeformableDETRHead,
+    DETRHead,
+    DFINEHead,
+    EncoderProposals,
+    MixedQueries,
+    PointQueries,
+    ProposalQueries,
+    RTDETRHead,
+)
 from .layers import (
     ContrastiveDenoising,
     FlatPositionalEncoding,
@@ -23,12 +35,19 @@ from .losses import (
     SetCriterion,
     VarifocalLoss,
 )
-from .necks import DFINEHybridEncoder, HybridEncoder, InputProjection
+from .necks import ChannelMapper, DFINEHybridEncoder, HybridEncoder, InputProjection
 from .transformers import (
+    AnchorDecoder,
+    AnchorDeformableDecoder,
+    ConditionalDecoder,
+    DeformableDecoder,
+    DeformableEncoder,
+    DeformableTransformer,
     DETRTransformer,
     DFINEDecoder,
     RTDETRDecoder,
     RTDETRTransformer,
+    ScaledPositionEncoder,
     TorchTransformer,
     TransformerDecoder,
     TransformerEncoder,
@@ -36,8 +55,15 @@ from .transformers import (
 
 __all__ = [
     'DETR',
+    'AnchorDecoder',
+    'AnchorDeformableDecoder',
+    'AnchorHead',
+    'AnchorQueries',
     'BBoxL1Cost',
+    'ChannelMapper',
     'ClassificationCost',
+    'ConditionalDecoder',
+    'ConditionalHead',
     'ContrastiveDenoising',
     'CrossEntropyLoss',
     'DETRHead',
@@ -47,7 +73,12 @@ __all__ = [
     'DFINEHead',
     'DFINEHybridEncoder',
     'DecoupledDistillationLoss',
+    'DeformableDETRHead',
+    'DeformableDecoder',
+    'DeformableEncoder',
+    'DeformableTransformer',
     'DetDataPreprocessor',
+    'EncoderProposals',
     'FineGrainedLocalizationLoss',
     'FlatPositionalEncoding',
     'FocalCost',
@@ -61,13 +92,17 @@ __all__ = [
     'InputProjection',
     'L1Loss',
     'LearnedPositionalEncoding',
+    'MixedQueries',
+    'PointQueries',
     'PredictionStatistics',
+    'ProposalQueries',
     'QueryCriterion',
     'RTDETRDecoder',
     'RTDETRHead',
     'RTDETRTransformer',
     'ResNet',
     'ResNetVd',
+    'ScaledPositionEncoder',
     'SetCriterion',
     'SinePositionalEncoding',
     'TimmBackbone',

@@ -3,8 +3,10 @@
 Legend: K classes; leading dimensions are free.
 """
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdetr.registry import TASK_UTILS
 
@@ -17,6 +19,9 @@ class SoftmaxClasses:
     """
 
     has_no_object = True
+
+    def initialize(self, linear: nn.Linear) -> None:
+        """Leave the layer that makes the logits as it is."""
 
     def num_logits(self, num_classes: int) -> int:
         """Number of logits of one query."""
@@ -35,11 +40,18 @@ class SoftmaxClasses:
 class SigmoidClasses:
     """K independent probabilities; a query without object has low ones.
 
-    Source: Lin et al., Focal Loss for Dense Object Detection, section 3; used by the successors of
-        DETR.
+    Source: Lin et al., Focal Loss for Dense Object Detection, section 3 and 4.1 (the bias); used by
+        the successors of DETR.
     """
 
     has_no_object = False
+
+    def initialize(self, linear: nn.Linear) -> None:
+        """Let the layer that makes the logits start with a probability of 0.01 everywhere.
+
+        Else the many queries without object would rule the first steps.
+        """
+        nn.init.constant_(linear.bias, -math.log(99))
 
     def num_logits(self, num_classes: int) -> int:
         """Number of logits of one query."""

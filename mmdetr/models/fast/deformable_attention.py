@@ -160,7 +160,7 @@ class _Sampling(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, layout = ctx.saved_tensors, ctx.layout
         grads = tuple(torch.empty_like(each) for each in inputs)
         for value, locations, weights, grad_out, *image_grads in zip(
@@ -173,7 +173,7 @@ class _Sampling(torch.autograd.Function):
                     leaves = [
                         each[piece].detach().requires_grad_() for each in (locations, weights)
                     ]
-                    piece_rows, piece_factors = _corners(*leaves, layout)
+                    piece_rows, piece_factors = _corners(leaves[0], leaves[1], layout)
                     sums = F.embedding_bag(
                         piece_rows.flatten(2).flatten(0, 1),
                         table,

@@ -107,6 +107,7 @@ class DETRHead(BaseModule):
         """Build the prediction feed-forward networks."""
         num_logits = self.class_activation.num_logits(self.num_classes)
         self.cls_branch = nn.Linear(self.embed_dims, num_logits)
+        self.class_activation.initialize(self.cls_branch)
         self.reg_branch = MLP(self.embed_dims, self.embed_dims, 4, self.num_reg_layers)
 
     def forward(
@@ -130,23 +131,26 @@ class DETRHead(BaseModule):
                 criterion supervises the last one alone.
 
         Returns:
-            logits [L, B, N, K + 1] and bboxes [L, B, N, 4], L = 1 when only the last layer.
+            logits [L, B, N, K + 1] and bboxes [L, B, N, 4], L = 1 when only the last layer; of
+            denoising queries apart, see QueryPrediction.
         """
         if all_layers is None:
             all_layers = self._supervises_all_layers()
-        masks = [_resize_mask(padding_mask, each) for each in features]
-        positions = [
-            self.positional_encoding(each, mask) for each, mask in zip(features, masks, strict=True)
-        ]
+        masks, positions = self.encode_positions(features, padding_mask)
+        queries = self.queries(targets)
         output = self.transformer(
-            features,
-            masks,
-            positions,
-            self.queries(targets),
-            refine=self.refine,
-            all_layers=all_layers,
+            features, masks, positions, queries, refine=self.refine, all_layers=all_layers
         )
-        return self.decode(output)
+        prediction = self.decode(output)
+        return prediction if queries.denoising is None else queries.denoising.split(prediction)
+
+    def encode_positions(
+        self, features: Sequence[Tensor], padding_mask: Tensor | None
+    ) -> tuple[list[Tensor | None], list[Tensor]]:
+        """Return padding mask and spatial encoding of each map."""
+        masks = [_resize_mask(padding_mask, each) for each in features]
+        pairs = zip(features, masks, strict=True)
+        return masks, [self.positional_encoding(each, mask) for each, mask in pairs]
 
     def queries(self, targets: Sequence[SetTarget] | None) -> Queries:
         """Return the object queries of a batch: the same learned positions for every image."""

@@ -1,4 +1,5 @@
 from .attention import MultiheadAttention
+from .conditional_layers import ConditionalDecoderLayer
 from .deformable_attention import (
     DeformableSampling,
     MultiScaleDeformableAttention,
@@ -19,11 +20,16 @@ from .positional_encoding import (
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
-from .reference_points import inverse_sigmoid, sine_embedding
-from .transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
+from .reference_points import as_boxes, inverse_sigmoid, move_points, sine_embedding
+from .transformer_layers import (
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
+    build_activation,
+)
 
 __all__ = [
     'MLP',
+    'ConditionalDecoderLayer',
     'ContrastiveDenoising',
     'DeformableSampling',
     'DenoisingNoise',
@@ -37,9 +43,12 @@ __all__ = [
     'SinePositionalEncoding',
     'TransformerDecoderLayer',
     'TransformerEncoderLayer',
+    'as_boxes',
+    'build_activation',
     'build_denoising',
     'denoising_attention',
     'inverse_sigmoid',
+    'move_points',
     'multi_scale_deformable_attention',
     'sine_embedding',
 ]

@@ -44,7 +44,7 @@ def multi_scale_deformable_attention(
     levels = value.to(dtype).split([height * width for height, width in shapes], dim=1)
     grid = (2 * locations.to(dtype) - 1).transpose(1, 2).flatten(0, 1)  # [B M, Q, P, 2]
     factors = weights.to(dtype).transpose(1, 2).flatten(0, 1)[:, None]  # [B M, 1, Q, P]
-    total: Tensor | float = 0.0
+    sums = []
     for level, (height, width), points, factor in zip(
         levels,
         shapes,
@@ -54,8 +54,8 @@ def multi_scale_deformable_attention(
     ):
         maps = level.permute(0, 2, 3, 1).reshape(batch_size * num_heads, -1, height, width)
         sampled = F.grid_sample(maps, points, align_corners=False)  # [B M, D / M, Q, P]
-        total = total + (sampled * factor).sum(-1)
-    return total.view(batch_size, -1, num_queries).transpose(1, 2).to(value.dtype)
+        sums.append((sampled * factor).sum(-1))
+    return sum(sums[1:], sums[0]).view(batch_size, -1, num_queries).transpose(1, 2).to(value.dtype)
 
 
 class DeformableSampling(nn.Module):

@@ -27,6 +27,11 @@ class MLP(nn.Module):
             nn.Linear(width, next_width) for width, next_width in pairwise(widths)
         )
 
+    def start_at_zero(self) -> None:
+        """Let the output be 0 at the start of the training."""
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_channels] -> [..., out_channels]."""
         for layer in self.layers[:-1]:

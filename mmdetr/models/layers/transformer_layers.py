@@ -4,9 +4,21 @@ Legend: B images, S pixels of the feature map, N queries, D channels.
 """
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .attention import MultiheadAttention
+
+_ACTIVATIONS = dict(relu=nn.ReLU, prelu=nn.PReLU, gelu=nn.GELU)
+
+
+def build_activation(name: str) -> nn.Module:
+    """Return ReLU, PReLU (one slope, learned) or GELU by its name in small letters.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name not in _ACTIVATIONS:
+        raise ValueError(f'activation must be one of {tuple(_ACTIVATIONS)}, not {name!r}')
+    return _ACTIVATIONS[name]()
 
 
 class _TransformerLayer(nn.Module):
@@ -17,7 +29,12 @@ class _TransformerLayer(nn.Module):
     """
 
     def __init__(
-        self, embed_dims: int, feedforward_channels: int, dropout: float, norm_first: bool
+        self,
+        embed_dims: int,
+        feedforward_channels: int,
+        dropout: float,
+        norm_first: bool,
+        activation: str = 'relu',
     ) -> None:
         super().__init__()
         self.norm_first = norm_first
@@ -26,10 +43,11 @@ class _TransformerLayer(nn.Module):
         if self.has_feedforward:
             self.linear1 = nn.Linear(embed_dims, feedforward_channels)
             self.linear2 = nn.Linear(feedforward_channels, embed_dims)
+            self.activation = build_activation(activation)
 
     def _feedforward(self, x: Tensor) -> Tensor:
-        """Two linear layers with ReLU between them (paper, appendix A.1)."""
-        return self.linear2(self.dropout(F.relu(self.linear1(x))))
+        """Two linear layers with an activation between them (paper, appendix A.1: ReLU)."""
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
     def _before(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
         """What a sub-layer reads: x, normalised in a pre-norm layer."""
@@ -50,6 +68,7 @@ class TransformerEncoderLayer(_TransformerLayer):
         feedforward_channels: Hidden width of the feed-forward part; 0 leaves it out.
         dropout: Dropout of attention weights, hidden units and sub-layer outputs.
         norm_first: Pre-norm instead of post-norm.
+        activation: Of the feed-forward part, see :func:`build_activation`.
 
     Source: paper appendix A.3, figure 10 left.
     """
@@ -61,8 +80,9 @@ class TransformerEncoderLayer(_TransformerLayer):
         feedforward_channels: int = 2048,
         dropout: float = 0.1,
         norm_first: bool = False,
+        activation: str = 'relu',
     ) -> None:
-        super().__init__(embed_dims, feedforward_channels, dropout, norm_first)
+        super().__init__(embed_dims, feedforward_channels, dropout, norm_first, activation)
         self.self_attn = MultiheadAttention(embed_dims, num_heads, dropout)
         self.norm1 = nn.LayerNorm(embed_dims)
         if self.has_feedforward:

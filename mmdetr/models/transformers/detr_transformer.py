@@ -135,6 +135,7 @@ class DETRTransformer(nn.Module):
             stream,
             memory_key,
             memory_key if self.decoder_pos == 'input' else memory,
+            memory_pos=pos,
             query_pos=query_pos,
             self_attn_mask=queries.self_attn_mask,
             cross_attn_mask=attn_mask,
@@ -146,7 +147,8 @@ class DETRTransformer(nn.Module):
 
     def _place_queries(self, queries: Queries, memory: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the start of the decoder's stream [B, N, D] and what is added in its layers."""
-        parts = [part for part in (queries.position, queries.content) if part is not None]
+        every = (queries.position, queries.content, queries.reference_points)
+        parts = [part for part in every if part is not None]
         shape = (memory.shape[0], parts[0].shape[-2], memory.shape[-1])
         position, content = (
             None if part is None else part.to(memory.dtype).expand(shape)

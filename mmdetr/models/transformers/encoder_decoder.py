@@ -33,6 +33,7 @@ class TransformerEncoder(nn.Module):
         dropout: Dropout of attention weights, hidden units and sub-layer outputs.
         norm_first: Pre-norm instead of post-norm.
         with_cp: Activation checkpointing of each layer.
+        activation: Of the feed-forward parts: ``relu``, ``prelu`` or ``gelu``.
 
     Source: paper section 3.2 "transformer encoder", figure 10 left.
     """
@@ -46,11 +47,12 @@ class TransformerEncoder(nn.Module):
         dropout: float,
         norm_first: bool,
         with_cp: bool = False,
+        activation: str = 'relu',
     ) -> None:
         super().__init__()
         check_at_least(0, 'TransformerEncoder', num_layers=num_layers)
         self.with_cp = with_cp
-        sizes = (embed_dims, num_heads, feedforward_channels, dropout, norm_first)
+        sizes = (embed_dims, num_heads, feedforward_channels, dropout, norm_first, activation)
         self.layers = nn.ModuleList(TransformerEncoderLayer(*sizes) for _ in range(num_layers))
         self.norm = nn.LayerNorm(embed_dims) if norm_first else nn.Identity()
         xavier_init(self)
@@ -113,6 +115,7 @@ class TransformerDecoder(nn.Module):
         x: Tensor,
         memory_key: Tensor,
         memory: Tensor,
+        memory_pos: Tensor | None = None,
         query_pos: Tensor | None = None,
         self_attn_mask: Tensor | None = None,
         cross_attn_mask: Tensor | None = None,
@@ -126,6 +129,7 @@ class TransformerDecoder(nn.Module):
             x: [B, N, D] start of the stream.
             memory_key: [B, S, D] the memory with its positions.
             memory: [B, S, D] the memory as values.
+            memory_pos: [B or 1, S, D] the positions alone, for decoders that project them apart.
             query_pos: [B or 1, N, D] added to queries (and keys of the self-attention), or None.
             self_attn_mask: Over [B, heads, N, N]; bool with True where attention is allowed.
             cross_attn_mask: Over [B, heads, N, S].
