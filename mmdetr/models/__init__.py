@@ -1,6 +1,6 @@
 from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, HungarianAssigner
 from .backbones import HGNetV2, ResNet, ResNetVd, TimmBackbone
-from .data_preprocessor import DetDataPreprocessor
+from .data_preprocessor import DetDataPreprocessor, MultiScaleDataPreprocessor
 from .detectors import DETR
 from .heads import (
     AnchorHead,
@@ -93,6 +93,7 @@ __all__ = [
     'L1Loss',
     'LearnedPositionalEncoding',
     'MixedQueries',
+    'MultiScaleDataPreprocessor',
     'PointQueries',
     'PredictionStatistics',
     'ProposalQueries',

@@ -6,6 +6,7 @@ from .formatting import PackDetInputs
 from .loading import LoadAnnotations, LoadImageFromFile, UnreadableImageError, decode_image
 from .object_fields import add_object_field, keep_objects, object_fields
 from .resize import Resize
+from .torchvision_v2 import RandomIoUCrop, RandomPhotometricDistort, RandomZoomOut
 
 __all__ = [
     'LoadAnnotations',
@@ -13,6 +14,9 @@ __all__ = [
     'PackDetInputs',
     'RandomCrop',
     'RandomFlip',
+    'RandomIoUCrop',
+    'RandomPhotometricDistort',
+    'RandomZoomOut',
     'Resize',
     'UnreadableImageError',
     'add_object_field',
