@@ -1,4 +1,4 @@
-# RT-DETRv2 for small data and weak machines: MobileNetV2, 128 channels, 100 queries, 4 M parameters.
+# RT-DETRv2 for small data and weak machines: MobileNetV2, 128 channels, 100 queries.
 # One's own data in COCO format; a child sets classes, paths and the size of the images.
 #   python tools/train.py configs/my_data.py
 # Cost and result: depend on the data. Needs timm, which downloads the backbone's weights.

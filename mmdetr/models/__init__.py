@@ -1,4 +1,5 @@
 from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, HungarianAssigner
+from .averaged_model import ExpMomentumEMA
 from .backbones import HGNetV2, ResNet, ResNetVd, TimmBackbone
 from .data_preprocessor import DetDataPreprocessor, MultiScaleDataPreprocessor
 from .detectors import DETR
@@ -79,6 +80,7 @@ __all__ = [
     'DeformableTransformer',
     'DetDataPreprocessor',
     'EncoderProposals',
+    'ExpMomentumEMA',
     'FineGrainedLocalizationLoss',
     'FlatPositionalEncoding',
     'FocalCost',
