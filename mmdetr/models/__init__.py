@@ -1,6 +1,7 @@
 from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, HungarianAssigner
+from .averaged_model import ExpMomentumEMA
 from .backbones import HGNetV2, ResNet, ResNetVd, TimmBackbone
-from .data_preprocessor import DetDataPreprocessor
+from .data_preprocessor import DetDataPreprocessor, MultiScaleDataPreprocessor
 from .detectors import DETR
 from .heads import (
     AnchorHead,
@@ -87,6 +88,7 @@ __all__ = [
     'DetDataPreprocessor',
     'DiceLoss',
     'EncoderProposals',
+    'ExpMomentumEMA',
     'FineGrainedLocalizationLoss',
     'FlatPositionalEncoding',
     'FocalCost',
@@ -103,6 +105,7 @@ __all__ = [
     'MaskCriterion',
     'MaskHead',
     'MixedQueries',
+    'MultiScaleDataPreprocessor',
     'PanopticSegmentation',
     'PointQueries',
     'PredictionStatistics',

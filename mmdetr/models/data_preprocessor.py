@@ -4,11 +4,14 @@ Legend: B images, H W size of the batch, h w size of one image.
 """
 
 import math
+import random
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample
@@ -101,6 +104,47 @@ class DetDataPreprocessor(BaseDataPreprocessor):
         for mask, (height, width) in zip(padding_mask, sizes, strict=True):
             mask[:height, :width] = False
         return padding_mask
+
+
+@MODELS.register_module()
+class MultiScaleDataPreprocessor(DetDataPreprocessor):
+    """DetDataPreprocessor that brings each training batch to a size of its own.
+
+    Args:
+        sizes: Sides of the square batches; one is drawn for each batch, all alike. Empty leaves
+            batches as they come.
+        **kwargs: As in DetDataPreprocessor.
+
+    Source: RT-DETRv2, section 3.3, and the authors' code: nearest neighbour, on the whole batch.
+    """
+
+    def __init__(self, sizes: Sequence[int] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sizes = tuple(sizes)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """As DetDataPreprocessor; boxes follow the size.
+
+        Raises:
+            ValueError: Images of a batch differ in size.
+        """
+        batch = super().forward(data, training)
+        if not training or not self.sizes:
+            return batch
+        if batch['padding_mask'] is not None:
+            raise ValueError(
+                'MultiScaleDataPreprocessor takes images of one size: resize them with '
+                'keep_ratio=False'
+            )
+        side = random.choice(self.sizes)
+        height, width = batch['inputs'].shape[-2:]
+        batch['inputs'] = F.interpolate(batch['inputs'], size=(side, side))
+        for sample in batch['data_samples']:
+            bboxes = sample.gt_instances.bboxes
+            factor = bboxes.new_tensor((side / width, side / height)).repeat(2)
+            sample.gt_instances.bboxes = bboxes * factor
+            sample.set_metainfo(dict(img_shape=(side, side)))
+        return batch
 
 
 def _record_label_ranges(data_samples: Sequence[DetDataSample]) -> None:

@@ -7,6 +7,7 @@ from .loading import LoadAnnotations, LoadImageFromFile, UnreadableImageError, d
 from .object_fields import add_object_field, keep_objects, object_fields
 from .panoptic_loading import LoadPanopticAnnotations, load_segment_ids
 from .resize import Resize
+from .torchvision_v2 import RandomIoUCrop, RandomPhotometricDistort, RandomZoomOut
 
 __all__ = [
     'LoadAnnotations',
@@ -15,6 +16,9 @@ __all__ = [
     'PackDetInputs',
     'RandomCrop',
     'RandomFlip',
+    'RandomIoUCrop',
+    'RandomPhotometricDistort',
+    'RandomZoomOut',
     'Resize',
     'UnreadableImageError',
     'add_object_field',

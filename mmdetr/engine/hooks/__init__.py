@@ -7,6 +7,7 @@ from .malloc_trim_hook import MallocTrimHook
 from .metric_data_hook import MetricDataHook
 from .non_finite_guard_hook import NonFiniteGuardHook
 from .num_class_check_hook import NumClassCheckHook
+from .pipeline_switch_hook import PipelineSwitchHook
 from .position_check_hook import PositionCheckHook
 from .rank_check_hook import RankCheckHook
 from .visualization_hook import DetVisualizationHook
@@ -34,6 +35,7 @@ __all__ = [
     'MetricDataHook',
     'NonFiniteGuardHook',
     'NumClassCheckHook',
+    'PipelineSwitchHook',
     'PositionCheckHook',
     'RankCheckHook',
 ]

@@ -3,27 +3,29 @@ from .conditional_head import ConditionalHead
 from .deformable_detr_head import DeformableDETRHead
 from .detr_head import DETRHead
 from .detr_mask_head import DETRMaskHead
+from .dfine_head import DFINEHead
 from .encoder_proposals import EncoderProposals, Proposals
 from .mask_head import MaskHead
 from .mask_postprocess import PanopticSegmentation
 from .postprocess import postprocess
 from .query_sources import AnchorQueries, MixedQueries, PointQueries, ProposalQueries
+from .rtdetr_head import RTDETRHead
 
 __all__ = [
     'AnchorHead',
     'AnchorQueries',
     'ConditionalHead',
     'DETRHead',
+    'DETRMaskHead',
+    'DFINEHead',
     'DeformableDETRHead',
     'EncoderProposals',
+    'MaskHead',
     'MixedQueries',
+    'PanopticSegmentation',
     'PointQueries',
     'ProposalQueries',
     'Proposals',
+    'RTDETRHead',
     'postprocess',
 ]
-from .dfine_head import DFINEHead
-from .rtdetr_head import RTDETRHead
-
-__all__ = ['DETRHead', 'DFINEHead', 'RTDETRHead', 'postprocess']
-__all__ = ['DETRHead', 'DETRMaskHead', 'MaskHead', 'PanopticSegmentation', 'postprocess']

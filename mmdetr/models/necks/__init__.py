@@ -1,7 +1,10 @@
 from .channel_mapper import ChannelMapper
+from .hybrid_encoder import DFINEHybridEncoder, HybridEncoder
 from .input_projection import InputProjection
 
-__all__ = ['ChannelMapper', 'InputProjection']
-from .hybrid_encoder import DFINEHybridEncoder, HybridEncoder
-
-__all__ = ['DFINEHybridEncoder', 'HybridEncoder', 'InputProjection']
+__all__ = [
+    'ChannelMapper',
+    'DFINEHybridEncoder',
+    'HybridEncoder',
+    'InputProjection',
+]
