@@ -24,8 +24,9 @@ model = dict(
             dropout=0.0,
             norm_first=True,
         ),
-        # Masks of a whole batch fit the memory: none is computed again in the backward pass.
-        mask_head=dict(type='MaskHead', num_heads=8, chunk_size=64),
+        # 8 x 8 positions. Masks of a whole batch fit the memory: none is computed again in the
+        # backward pass.
+        mask_head=dict(type='MaskHead', num_heads=8, attention_scale=64.0, chunk_size=64),
         # Classes 0 to 2 are things.
         panoptic=dict(type='PanopticSegmentation', things=3, score_thr=0.5),
         criterion=dict(

@@ -71,7 +71,9 @@ class Detections(NamedTuple):
         """Return the area of each box or mask in pixels: [N] float64."""
         if iou_type == 'bbox' or self.masks is None:
             return self.bboxes_xywh[:, 2] * self.bboxes_xywh[:, 3]
-        return coco_mask.area(list(self.masks)).astype(np.float64)
+        # pycocotools 2.0.11 with numpy 2 takes no more than 255 at once.
+        areas = [coco_mask.area(mask) for mask in self.masks.tolist()]
+        return np.array(areas, dtype=np.float64)
 
     def shapes(self, iou_type: IouType) -> dict[str, list]:
         """Return what COCO's formats state of each box or mask, by its key."""

@@ -149,6 +149,18 @@ def test_both_kinds_equal_pycocotools(dataset, backend):
     assert metrics['coco/segm_mAP'] != metrics['coco/bbox_mAP']
 
 
+def test_hundreds_of_detections_of_one_class(tmp_path, backend):
+    content, samples = random_dataset(num_images=90)
+    path = tmp_path / 'annotations.json'
+    path.write_text(json.dumps(content))
+    for each in samples:
+        each.pred_instances.labels[:] = 0
+    assert sum(len(each.pred_instances) for each in samples) > 300
+    metrics = run(samples, ann_file=str(path), metric='segm', backend=backend)
+    expected = reference(str(path), as_results(samples, 'segm'), 'segm')
+    assert metrics['coco/segm_mAP'] == pytest.approx(expected[0], abs=1e-12)
+
+
 @pytest.mark.parametrize('seed', range(6))
 def test_tables_of_both_backends(seed):
     pytest.importorskip('faster_coco_eval')

@@ -43,17 +43,19 @@ class AttentionMaps(nn.Module):
     Args:
         embed_dims: D.
         num_heads: A; divides D.
+        scale: Sum of a query's numbers.
 
     Source: paper section 4.4 and figure 8. The softmax is over heads and positions together, as in
-        the authors' code.
+        the authors' code, whose scale is 1.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int) -> None:
+    def __init__(self, embed_dims: int, num_heads: int, scale: float = 1.0) -> None:
         super().__init__()
         check_at_least(1, 'MaskHead', num_heads=num_heads)
         if embed_dims % num_heads:
             raise ValueError(f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}')
         self.num_heads = num_heads
+        self.scale = scale
         self.query_proj = nn.Linear(embed_dims, embed_dims)
         self.key_proj = nn.Linear(embed_dims, embed_dims)
         for projection in (self.query_proj, self.key_proj):
@@ -74,14 +76,15 @@ class AttentionMaps(nn.Module):
             padding_mask: bool [h, w], True on padding, or None.
 
         Returns:
-            [P, A, h, w]; the numbers of a query sum to one.
+            [P, A, h, w]; the numbers of a query sum to ``scale``.
         """
         heads = self.query_proj(queries).unflatten(-1, (self.num_heads, -1))  # [P, A, D / A]
         scores = (heads.transpose(0, 1) * heads.shape[-1] ** -0.5) @ keys.flatten(2)
         scores = scores.transpose(0, 1).unflatten(-1, keys.shape[-2:])
         if padding_mask is not None:
             scores = scores.masked_fill(padding_mask, float('-inf'))
-        return scores.flatten(1).softmax(-1).view(scores.shape)
+        weights = scores.flatten(1).softmax(-1).view(scores.shape)
+        return weights if self.scale == 1 else weights * self.scale
 
 
 @MODELS.register_module()
@@ -97,6 +100,9 @@ class MaskHead(BaseModule):
         backbone_channels: Widths of the backbone's maps, finest first; the detector's head passes
             them. The last map reaches the masks through the neck.
         num_heads: A.
+        attention_scale: Sum of a query's attention weights. With the authors' 1 each is tiny beside
+            the features, and training from scratch needs long to notice them; a model that has
+            little time takes the number of positions, h w.
         chunk_size: Queries that are computed at once, the bound of the memory. In training the
             activations of twice as many are kept; those of the others are computed again in the
             backward pass.
@@ -114,6 +120,7 @@ class MaskHead(BaseModule):
         embed_dims: int,
         backbone_channels: Sequence[int],
         num_heads: int = 8,
+        attention_scale: float = 1.0,
         chunk_size: int = 8,
     ) -> None:
         super().__init__()
@@ -123,7 +130,7 @@ class MaskHead(BaseModule):
         widths = [embed_dims + num_heads]
         widths += [embed_dims // 2**i for i in range(1, len(lateral_channels) + 2)]
         self._check_widths(embed_dims, num_heads, widths)
-        self.attention = AttentionMaps(embed_dims, num_heads)
+        self.attention = AttentionMaps(embed_dims, num_heads, attention_scale)
         in_channels = [widths[0], *widths[:-1]]
         self.convs = nn.ModuleList(
             nn.Conv2d(*pair, 3, padding=1) for pair in zip(in_channels, widths, strict=True)
