@@ -1,7 +1,7 @@
 """Checks of a config against its data: classes, images per step, amount of training."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmdetr.datasets.check import Finding, named_leaves
@@ -38,6 +38,31 @@ def check_num_classes(
         )
         for key, value in stated
         if value != len(classes)
+    ]
+
+
+def check_things(
+    key: str, things: Collection[int], isthing: Sequence[bool], name: str
+) -> list[Finding]:
+    """Compare the classes that a model counts with those that a dataset counts.
+
+    Args:
+        key: Dotted key in the config.
+        things: Labels of the model's things.
+        isthing: Whether each class of the dataset is one.
+        name: How messages call the dataset.
+    """
+    wanted = [label for label, each in enumerate(isthing) if each]
+    wrong = sorted(set(wanted) ^ {label for label in things if label < len(isthing)})
+    if not wrong:
+        return []
+    value = len(wanted) if wanted == list(range(len(wanted))) else wanted
+    return [
+        Finding(
+            'error',
+            f'{key} and {name} differ on which classes are things, for the labels '
+            f'{shorten(wrong)}: set {key}={value}',
+        )
     ]
 
 

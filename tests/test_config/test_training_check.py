@@ -10,6 +10,7 @@ from mmdetr.config.training_check import (
     check_batch,
     check_num_classes,
     check_same_classes,
+    check_things,
     check_training,
     classes_of,
     find_key,
@@ -105,6 +106,16 @@ def test_number_of_classes() -> None:
         )
     ]
     assert check_num_classes(stated, (), 'data') == []
+
+
+def test_things_of_model_and_data() -> None:
+    isthing = (True, True, False, False)
+    assert check_things('things', range(2), isthing, 'data') == []
+    assert check_things('things', range(91), (True, True), 'data') == []
+    (finding,) = check_things('things', range(3), isthing, 'data')
+    assert finding.text.endswith('which classes are things, for the labels 2: set things=2')
+    (finding,) = check_things('things', {0, 3}, (False, True, False, True), 'data')
+    assert finding.text.endswith('for the labels 0, 1: set things=[1, 3]')
 
 
 def test_classes_of_two_datasets() -> None:

@@ -6,8 +6,14 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdetr.config.training_check import check_num_classes, check_same_classes, classes_of
+from mmdetr.config.training_check import (
+    check_num_classes,
+    check_same_classes,
+    check_things,
+    classes_of,
+)
 from mmdetr.datasets.check import Finding
+from mmdetr.models import PanopticSegmentation
 from mmdetr.registry import HOOKS
 from mmdetr.utils.model import unwrap
 
@@ -17,8 +23,8 @@ class NumClassCheckHook(Hook):
     """Stop a run whose model and datasets disagree on the classes.
 
     Raises:
-        ValueError: A part of the model has another ``num_classes`` than the dataset has classes,
-            or training and validation data differ in their classes.
+        ValueError: A part of the model has another ``num_classes`` than the dataset has classes or
+            takes other classes for things, or training and validation data differ in their classes.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -46,6 +52,14 @@ def _check_model(runner: Runner, loader: str) -> None:
     classes = classes_of(getattr(runner, loader).dataset)
     stated = _num_classes(unwrap(runner.model))
     _raise_first(check_num_classes(stated, classes, f'{loader}.dataset'))
+    metainfo = getattr(getattr(runner, loader).dataset, 'metainfo', None) or {}
+    for name, module in unwrap(runner.model).named_modules():
+        panoptic = getattr(module, 'panoptic', None)
+        if isinstance(panoptic, PanopticSegmentation) and 'isthing' in metainfo:
+            key = '.'.join(filter(None, ('model', name, 'panoptic', 'things')))
+            _raise_first(
+                check_things(key, panoptic.things, metainfo['isthing'], f'{loader}.dataset')
+            )
 
 
 def _num_classes(model: nn.Module) -> Iterator[tuple[str, int]]:
