@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmdetr.utils.text import shorten
@@ -59,8 +60,7 @@ class CheckpointFile:
     @property
     def variant(self) -> Variant | None:
         """What the weights tell about the model; None where its architecture is not registered."""
-        architecture = self.layout.architecture
-        return architecture.variant(self.state_dict) if architecture else None
+        return variant_of(self.layout, self.state_dict)
 
     @property
     def classes(self) -> Names | None:
@@ -73,7 +73,7 @@ class CheckpointFile:
             if isinstance(meta, Mapping):
                 names = meta.get('classes', meta.get('CLASSES'))
                 if names is not None:
-                    return clean_names([names] if isinstance(names, str) else names)
+                    return _stated_names(names, self.filename)
         return None
 
     def with_classes(self, names: Sequence[str] | None) -> 'CheckpointFile':
@@ -135,12 +135,23 @@ def read_checkpoint(
         raise CheckpointError(f'{filename}: {_unknown_layout(weights)}')
     try:
         state_dict, unknown = layout.to_ours(weights)
+        variant_of(layout, state_dict)
     except ValueError as error:
         raise CheckpointError(f'{filename}: {error}') from error
+    except (IndexError, RuntimeError) as error:
+        kind = layout.architecture.name if layout.architecture else layout.format
+        raise CheckpointError(
+            f'{filename}: its weights have shapes that those of no {kind} have: {error}'
+        ) from error
     config = _config_beside(path, layout.model_types) if layout.model_types else {}
     if isinstance(content.get('args'), argparse.Namespace):
         config = vars(content['args'])
     return CheckpointFile(filename, layout, state_dict, unknown, content, config)
+
+
+def variant_of(layout: Layout, state_dict: StateDict) -> Variant | None:
+    """What weights tell about their model; None where its architecture is not registered."""
+    return layout.architecture.variant(state_dict) if layout.architecture else None
 
 
 def weights_in(content: Any, filename: str) -> StateDict:
@@ -159,10 +170,25 @@ def weights_in(content: Any, filename: str) -> StateDict:
                 if isinstance(value, Tensor) and isinstance(name, str)
             }
             if weights:
+                for name, value in weights.items():
+                    _check_plain(name, value, filename)
                 return weights
     raise CheckpointError(
         f'{filename}: no weights in it: neither under state_dict nor under model nor at the top'
     )
+
+
+def _check_plain(name: str, value: Tensor, filename: str) -> None:
+    """Refuse tensors that no weight of a model can be copied from."""
+    kind = None
+    if value.is_nested or value.layout != torch.strided:
+        kind = 'a nested or sparse tensor'
+    elif value.is_meta:
+        kind = 'a tensor without content (of the meta device)'
+    elif value.is_quantized:
+        kind = 'quantised'
+    if kind is not None:
+        raise CheckpointError(f'{filename}: {name} is {kind}; save a plain state dict instead')
 
 
 def _candidates(content: Mapping) -> Iterator[Mapping]:
@@ -226,6 +252,18 @@ def _config_beside(filename: str, model_types: tuple[str, ...]) -> dict[str, Any
         return {}
     config = read_json(path)
     return config if config.get('model_type') in model_types else {}
+
+
+def _stated_names(names: Any, filename: str) -> Names | None:
+    """Class names of a ``meta``, one name or several.
+
+    Raises:
+        CheckpointError: They are no names.
+    """
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str | None) for n in names):
+        raise CheckpointError(f'{filename}: the classes in its meta are no names: {names!r:.60}')
+    return clean_names(names)
 
 
 def _names_by_number(labels: Any, filename: str) -> Names | None:

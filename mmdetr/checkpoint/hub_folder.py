@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,13 @@ def load_any(filename: str, map_location: MapLocation) -> tuple[str, Any]:
     for name in sorted(set(map(str, files.values()))):
         if os.path.basename(name) != name:
             raise CheckpointError(f'{filename}: {name!r} is not a file beside it')
-        weights |= load_file(Path(filename).with_name(name), map_location)
+        shard = Path(filename).with_name(name)
+        if not shard.exists():
+            raise FileNotFoundError(f'{filename} lists {name}, which is not beside it')
+        content = load_file(shard, map_location)
+        if not isinstance(content, Mapping):
+            raise CheckpointError(f'{shard}: no weights in it')
+        weights |= content
     if missing := files.keys() - weights.keys():
         raise CheckpointError(f'{filename}: {len(missing)} weights missing, as {min(missing)}')
     return filename, weights

@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 
 import torch
 
-from .archive import MAGIC, ArchiveError, check_archive
+from .archive import ArchiveError, check_archive
 from .download import fetch, torchvision_url
+from .foreign_files import is_safetensors, is_torch_zip, kind_of_file
 from .pickle_scan import PickleError, check_pickle
 from .safe_types import SAFE_TYPES
 
@@ -40,8 +41,7 @@ def load_file(
 
     Args:
         path: A local file, an ``http(s)://`` address or ``torchvision://NAME``. Downloads are kept
-            in torch's hub folder. ``.safetensors`` is read as such, anything else as torch.save
-            wrote it.
+            in torch's hub folder. Files of torch.save and of safetensors are told by content.
         map_location: As in :func:`torch.load`.
         verify: Compare the checksums inside a torch zip file, so that a changed bit is noticed.
 
@@ -101,21 +101,24 @@ def _read(path: str, map_location: MapLocation = 'cpu', verify: bool = True) -> 
         raise FileNotFoundError(f'checkpoint file not found: {path}')
     if not os.path.isfile(path):
         raise CheckpointError(f'{path} is a folder, pipe or device: give a file')
-    if path.endswith('.safetensors'):
+    zipped = is_torch_zip(path)
+    if is_safetensors(path) or (path.endswith('.safetensors') and not zipped):
         return _load_safetensors(path, map_location)
-    return _load_pickle(path, map_location, verify)
+    return _load_pickle(path, map_location, verify, zipped)
 
 
-def _load_pickle(path: str, map_location: MapLocation, verify: bool) -> Any:
+def _load_pickle(path: str, map_location: MapLocation, verify: bool, zipped: bool) -> Any:
     try:
-        with open(path, 'rb') as file:
-            zipped = file.read(len(MAGIC)) == MAGIC
         if zipped:
             check_archive(path, verify)
         else:
             _check_pickles(path)
-        with _without_torch_settings(), torch.serialization.safe_globals(SAFE_TYPES):
-            return torch.load(path, map_location=map_location, weights_only=True)
+        with (
+            _without_torch_settings(),
+            torch.serialization.safe_globals(SAFE_TYPES),
+            open(path, 'rb') as file,  # the name would make torch read .safetensors as such
+        ):
+            return torch.load(file, map_location=map_location, weights_only=True)
     except (ArchiveError, PickleError) as error:
         raise CheckpointError(f'{path} {error}') from error
     except Exception as error:
@@ -126,7 +129,7 @@ def _load_pickle(path: str, map_location: MapLocation, verify: bool) -> Any:
                 'Get a file with the bare state dict (or .safetensors); if you trust the source, '
                 'make one with torch.load(..., weights_only=False) and torch.save.'
             ) from error
-        raise CheckpointError(f'{path} is truncated or no checkpoint: {_reason(error)}') from error
+        raise CheckpointError(_no_checkpoint(path, error)) from error
 
 
 def _check_pickles(path: str) -> None:
@@ -155,9 +158,13 @@ def _load_safetensors(path: str, map_location: MapLocation) -> Any:
     try:
         return load_safetensors(path, device=device)
     except SafetensorError as error:
-        raise CheckpointError(
-            f'{path} is truncated or no safetensors file: {_reason(error)}'
-        ) from error
+        raise CheckpointError(_no_checkpoint(path, error)) from error
+
+
+def _no_checkpoint(path: str, error: Exception) -> str:
+    kind = kind_of_file(path)
+    reason = f'it is {kind}' if kind else _reason(error)
+    return f'{path} is truncated or no checkpoint: {reason}'
 
 
 def _reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmdetr.datasets.coco_classes import COCO_CLASSES
 from mmdetr.utils.model import unwrap
+from mmdetr.utils.text import shorten
 
 from .class_rows import clean_names, coco_names, dataset_meta, match_classes
 from .file import CheckpointFile, read_checkpoint
@@ -128,11 +129,25 @@ def _fit_to_model(
         else:
             shapes = f'file {tuple(found.shape)}, model {tuple(value.shape)}'
             report.initialised[name] = shapes
+    report.warnings += _wrong_numbers(fitted, own)
     left_over = [name for name in file.state_dict if name not in own]
     report.unused = [n for n in left_over if not n.endswith('.num_batches_tracked')]
     report.unused += file.unknown
     _compare_architectures(file, model, report)
     return fitted, report
+
+
+def _wrong_numbers(fitted: StateDict, own: StateDict) -> list[str]:
+    """Weights of which a model computes nothing sensible."""
+    found = []
+    real = {name: value for name, value in fitted.items() if own[name].is_floating_point()}
+    if other := [name for name, value in real.items() if not value.is_floating_point()]:
+        kinds = ', '.join(sorted({str(fitted[name].dtype) for name in other}))
+        found.append(f'{len(other)} weights are {kinds}: {shorten(other, 3)}')
+    infinite = [name for name, value in real.items() if not value.isfinite().all()]
+    if infinite:
+        found.append(f'{len(infinite)} weights are not finite: {shorten(infinite, 3)}')
+    return found
 
 
 def _describe(file: CheckpointFile) -> str:

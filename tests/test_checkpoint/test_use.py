@@ -210,3 +210,12 @@ def test_two_published_models_differ(configs_to_compare: list[Path]) -> None:
     assert 'model.bbox_head.num_reg_layers: checkpoint 3, config 1' in lines
     assert any(line.startswith('model.bbox_head.transformer.type:') for line in lines)
     assert any('Resize' in line for line in config_differences(tiny, dc5))
+
+
+def test_shapes_that_no_model_has(tmp_path: Path) -> None:
+    """What tells about the architecture is read from shapes."""
+    weights = init_detector(config(), device='cpu').state_dict()
+    weights['bbox_head.query_embedding.weight'] = torch.ones(())
+    torch.save(dict(meta=dict(mmdetr_version='1'), state_dict=weights), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth: its weights have shapes'):
+        init_detector(config(), tmp_path / 'a.pth', device='cpu')
