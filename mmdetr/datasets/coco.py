@@ -96,6 +96,8 @@ class CocoDataset(DetDataset):
         """Paths of images with boxes that leave them, and would not, were they turned."""
         self.duplicate_boxes: list = []
         """Image ids of boxes that stand in the file before, with the same class."""
+        self.relabelled_boxes: list = []
+        """Image ids of boxes that stand in the file before, with other classes only."""
         self.placeholders: dict[int, str] = {}
         """Categories of an exporter's that were left out, see ``read_coco_json``."""
         self._unreadable: dict[str, str] = {}
@@ -236,6 +238,8 @@ class CocoDataset(DetDataset):
         _, classes = np.unique(coco.category_ids[chosen], return_inverse=True)
         repeated = find_repeated(np.column_stack((images, classes, bboxes)))
         self.duplicate_boxes = [coco.images[index]['id'] for index in images[repeated]]
+        relabelled = find_repeated(np.column_stack((images, bboxes))) & ~repeated
+        self.relabelled_boxes = [coco.images[index]['id'] for index in images[relabelled]]
 
     def _warn_of_dirty_boxes(self) -> None:
         if not self.dirty_boxes:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from mmdetr.datasets import CocoDataset
-from mmdetr.datasets.check import check_objects, named_leaves
+from mmdetr.datasets.check import named_leaves
+from mmdetr.datasets.check_objects import check_objects
 from mmdetr.datasets.check_scan import check_scan
 from mmdetr.datasets.image_scan import scan_images
 from tests.helpers.coco_files import annotation, write_coco
@@ -105,6 +106,49 @@ def test_boxes_that_stand_twice(tmp_path: Path) -> None:
     data = CocoDataset(write_coco(tmp_path, images, annotations))
     found = '\n'.join(text for _, text in check_objects(data, 'data', None))
     assert '2 of 6 boxes repeat another of the same class and image, in image ids 1' in found
+
+
+def test_objects_of_two_classes(tmp_path: Path) -> None:
+    images = [dict(id=i, file_name=f'{i}.png', width=100, height=80) for i in (1, 2)]
+    boxes = [(1, 7, 5), (1, 2, 5), (1, 7, 5), (1, 2, 6), (2, 7, 5), (2, 90, 5), (2, 2, 5)]
+    annotations = [annotation(n, i, k, [x, 5, 9, 9]) for n, (i, k, x) in enumerate(boxes)]
+    data = CocoDataset(write_coco(tmp_path, images, annotations))
+    found = '\n'.join(text for _, text in check_objects(data, 'data', None))
+    assert (
+        '3 of 7 boxes repeat another of the same image with another class, in image ids 1, 2'
+        in (found)
+    )
+    assert '1 of 7 boxes repeat another of the same class' in found
+
+
+def test_sizes_are_compared_with_headers(tmp_path: Path) -> None:
+    """Without decoding; either frame of a turned photograph is right."""
+    data = dataset(tmp_path / 'a', (40, 20), (41, 20), 1, (1, 1, 9, 9))
+    assert (
+        f'warning: data: 3 of 4 images cannot be used: {tmp_path}/a/1.jpg: it is 40x20 pixels, but '
+        'the annotation file says 41x20; '
+    ) in texts(data)
+    swapped = dataset(tmp_path / 'b', (40, 20), (20, 40), 1, (1, 1, 9, 9), test_mode=True)
+    assert 'error: data: 3 of 4 images cannot be used' in texts(swapped)
+    for tag, stated in ((6, (20, 40)), (8, (40, 20)), (3, (40, 20))):
+        turned = dataset(tmp_path / f'c{tag}', (40, 20), stated, tag, (1, 1, 9, 9))
+        assert 'cannot be used' not in texts(turned)
+    mirrored = dataset(tmp_path / 'd', (40, 20), (20, 40), 2, (1, 1, 9, 9))
+    assert 'it is 40x20 pixels, but the annotation file says 20x40' in texts(mirrored)
+    limited = dataset(tmp_path / 'e', (40, 20), (41, 20), 1, (1, 1, 9, 9), max_unreadable=2)
+    assert 'error: data: 3 of 4 images cannot be used' in texts(limited)
+
+
+def test_useless_files_are_found_by_their_headers(tmp_path: Path) -> None:
+    data = dataset(tmp_path / 'a', (40, 20), (40, 20), 1, (1, 1, 9, 9))
+    deep = np.zeros((20, 40), np.uint16)
+    Image.fromarray(deep).save(tmp_path / 'a' / '1.jpg', format='PNG')
+    Image.fromarray(deep.astype(np.float32)).save(tmp_path / 'a' / '2.jpg', format='TIFF')
+    (tmp_path / 'a' / '3.jpg').write_text('<html>')
+    for _ in range(2):  # the second time from the cache
+        found = texts(data)
+        assert found.count('more than 8 bits') == 2
+        assert f'{tmp_path}/a/3.jpg: it is no image, or of an unknown format' in found
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
