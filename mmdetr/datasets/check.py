@@ -11,6 +11,7 @@ import numpy as np
 from mmdetr.utils.text import shorten
 
 from .box_formats import NORMALISED, PERCENT, SWAPPED
+from .coco_suspicions import Suspicions
 from .file_names import hint
 from .local_files import is_local
 from .transforms import LoadImageFromFile, UnreadableImageError
@@ -57,7 +58,7 @@ def check_boxes(dataset: Any, name: str, know_frames: bool = True) -> list[Findi
         know_frames: False where turned photographs explain why boxes leave their images.
     """
     len(dataset)  # reads the file, if nobody did before
-    form = getattr(dataset, 'stated_format', None)
+    form = suspicions_of(dataset).form
     if form is None or (form == SWAPPED and not know_frames):
         return []
     todo = 'Multiply them by width and height' if form in (NORMALISED, PERCENT) else 'Convert them'
@@ -115,6 +116,11 @@ def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
     level = rate_bad_images(dataset, len(problems), len(problems) == len(infos))
     text = f'{name}: {len(problems)} of {len(infos)} images decoded cannot be used: '
     return [Finding(level, text + shorten(problems, separator='; '))]
+
+
+def suspicions_of(dataset: Any) -> Suspicions:
+    """Return what a dataset keeps of its boxes as stated; nothing where it keeps none."""
+    return getattr(dataset, 'suspicions', None) or Suspicions()
 
 
 def image_infos(dataset: Any, sample: int | None = None) -> Iterator[dict]:

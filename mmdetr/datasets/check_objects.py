@@ -1,13 +1,16 @@
 """Look for what in the objects of a dataset makes a training fail or learn little."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from mmdetr.utils.text import shorten
 
-from .check import SUSPICIOUS_SHARE, Finding, image_infos
+from .check import SUSPICIOUS_SHARE, Finding, image_infos, suspicions_of
+
+NEGLIGIBLE_SHARE = 0.02  # of areas that rounding or sloppiness explains
 
 
 def check_objects(
@@ -33,9 +36,10 @@ def check_objects(
     findings = _describe(name, counts, required, num_crowds)
     findings += _check_crowds(name, sum(per_image), num_crowds)
     findings += _check_placeholders(dataset, name)
-    findings += _check_duplicate_boxes(dataset, name, sum(per_image) + num_crowds)
+    findings += _check_stated_boxes(dataset, name, sum(per_image) + num_crowds)
     findings += _check_dirty_boxes(dataset, name, sum(per_image))
     classes = dataset.metainfo.get('classes', ())
+    findings += _check_names(name, classes)
     wrong = sorted(label for label in per_class if not 0 <= label < len(classes))
     if classes and wrong:
         findings.append(
@@ -94,29 +98,69 @@ def _check_placeholders(dataset: Any, name: str) -> list[Finding]:
     ]
 
 
-def _check_duplicate_boxes(dataset: Any, name: str, num_boxes: int) -> list[Finding]:
-    findings = []
-    ids = getattr(dataset, 'duplicate_boxes', None)
-    if ids:
-        findings.append(
-            Finding(
-                'warning',
-                f'{name}: {len(ids)} of {num_boxes} boxes repeat another of the same class and '
-                f'image, in image ids {shorten(dict.fromkeys(ids))}: the model learns to find such '
-                'objects twice. Remove the copies',
-            )
+def _check_stated_boxes(dataset: Any, name: str, num_boxes: int) -> list[Finding]:
+    """Count what only the boxes as the file states them show."""
+    suspicions = suspicions_of(dataset)
+    kinds = (
+        (
+            suspicions.duplicates,
+            'boxes repeat another of the same class and image',
+            'the model learns to find such objects twice. Remove the copies',
+        ),
+        (
+            suspicions.relabelled,
+            'boxes repeat another of the same image with another class',
+            'one object is learnt as several. Keep one class of each, unless that is meant',
+        ),
+        (
+            suspicions.unit_boxes,
+            'boxes lie within 0..1, as fractions of the image do',
+            'COCO format is pixels. Multiply them by width and height',
+        ),
+    )
+    findings = [
+        Finding(
+            'warning',
+            f'{name}: {len(ids)} of {num_boxes} {what}, in image ids {_unique(ids)}: {advice}',
         )
-    ids = getattr(dataset, 'relabelled_boxes', None)
-    if ids:
+        for ids, what, advice in kinds
+        if ids
+    ]
+    if len(suspicions.areas) > NEGLIGIBLE_SHARE * num_boxes:
         findings.append(
             Finding(
                 'warning',
-                f'{name}: {len(ids)} of {num_boxes} boxes repeat another of the same image with '
-                f'another class, in image ids {shorten(dict.fromkeys(ids))}: one object is learnt '
-                'as several. Keep one class of each, unless that is meant',
+                f"{name}: {len(suspicions.areas)} of {num_boxes} annotations state an 'area' that "
+                'no object in their box has (in pixels, at most width x height), in image ids '
+                f'{_unique(suspicions.areas)}: scores of small, medium and large objects go by it. '
+                "Correct 'area', or leave it out",
             )
         )
     return findings
+
+
+def _check_names(name: str, classes: Sequence[str]) -> list[Finding]:
+    """Find classes whose names differ in case and spaces only, and names of nothing."""
+    by_form: dict[str, list[str]] = defaultdict(list)
+    for each in classes:
+        by_form[' '.join(str(each).casefold().split())].append(each)
+    alike = [' = '.join(map(repr, names)) for names in by_form.values() if len(names) > 1]
+    findings = []
+    if alike:
+        findings.append(
+            Finding(
+                'warning',
+                f'{name}: names of classes differ in case or spaces only: {shorten(alike)}. If '
+                'they mean the same, give them one category',
+            )
+        )
+    if '' in by_form:
+        findings.append(Finding('warning', f'{name}: a class has an empty name'))
+    return findings
+
+
+def _unique(ids: list) -> str:
+    return shorten(dict.fromkeys(ids))
 
 
 def _describe(name: str, counts: np.ndarray, required: bool, num_crowds: int) -> list[Finding]:

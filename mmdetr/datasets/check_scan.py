@@ -6,7 +6,14 @@ from typing import Any
 
 from mmdetr.utils.text import shorten
 
-from .check import SUSPICIOUS_SHARE, Finding, check_boxes, image_infos, rate_bad_images
+from .check import (
+    SUSPICIOUS_SHARE,
+    Finding,
+    check_boxes,
+    image_infos,
+    rate_bad_images,
+    suspicions_of,
+)
 from .image_scan import ImageScan, other_sizes, scan_images, undecided
 from .wrappers import pipeline_steps
 
@@ -53,7 +60,7 @@ def _check_frames(dataset: Any, name: str, groups: dict[str, list[str]]) -> list
 
 
 def _check_stored(dataset: Any, name: str, paths: list[str]) -> Finding:
-    lying = set(getattr(dataset, 'exchanged_sizes', ())) & set(paths)
+    lying = set(suspicions_of(dataset).exchanged_sizes) & set(paths)
     if len(lying) > SUSPICIOUS_SHARE * len(paths):
         return Finding(
             'error',

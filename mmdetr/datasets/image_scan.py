@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from .local_files import check_regular, is_local
-from .transforms.loading import other_size, refuse_useless
+from .local_files import check_regular, describe_other_content, is_local
+from .transforms.loading import UNKNOWN_FORMAT, other_size, refuse_useless
 from .transforms.orientation import frame_sizes, read_orientation, stated_frame
 
 END_BYTES = 4096
@@ -118,7 +118,7 @@ def _read_headers(known: dict[str, os.stat_result]) -> dict[str, Any]:
                 if orientation > 1:
                     turned[path] = (orientation, frame_sizes(image, orientation))
         except UnidentifiedImageError:
-            problems[path] = 'it is no image, or of an unknown format'
+            problems[path] = describe_other_content(_headers(path)) or UNKNOWN_FORMAT
         except Exception as error:  # decoders raise whatever a broken file leads them into
             problems[path] = str(error)
     return dict(sizes=sizes, turned=turned, problems=problems)

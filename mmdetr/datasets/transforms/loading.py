@@ -11,7 +11,7 @@ from mmcv.transforms import LoadAnnotations as MMCVLoadAnnotations
 from PIL import Image, UnidentifiedImageError
 
 from mmdetr.datasets.coco_masks import draw_mask
-from mmdetr.datasets.local_files import read_file
+from mmdetr.datasets.local_files import describe_other_content, read_file
 from mmdetr.registry import TRANSFORMS
 
 from .orientation import EXIF_FRAMES, ExifFrame, frame_sizes, read_orientation, stated_frame, turn
@@ -21,6 +21,7 @@ DEEP_MODES = ('I', 'F')
 # Where the file has more bits than Pillow's mode, as RGB;16B; BGR;16 are 16 bits of all channels.
 DEEP_RAW_MODE = re.compile(r'^(?!BGR)[A-Za-z]+;(10|12|14|16|32|64)')
 BITS_PER_SAMPLE = 258  # TIFF's tag
+UNKNOWN_FORMAT = 'it is no image, or of an unknown format'
 # A program that Pillow would hand to Ghostscript, and that need not end.
 PROGRAM_FORMATS = ('EPS',)
 
@@ -110,7 +111,7 @@ def _decode(content: bytes, stated_size: tuple[int, int] | None, exif_frame: str
     try:
         image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
-        raise ValueError('it is no image, or of an unknown format') from None
+        raise ValueError(describe_other_content(content) or UNKNOWN_FORMAT) from None
     with image:
         refuse_useless(image, content)
         return image_to_bgr(image, stated_size, exif_frame)
