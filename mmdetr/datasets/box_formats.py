@@ -14,7 +14,7 @@ NORMALISED = 'fractions of the image (0..1)'
 PERCENT = 'percent of the image (0..100)'
 XYXY = '[x1, y1, x2, y2]'
 CENTRES = '[centre x, centre y, width, height]'
-SWAPPED = 'of images whose width and height are exchanged, or [y, x, height, width]'
+SWAPPED = 'those of images whose width and height are exchanged, or [y, x, height, width]'
 
 
 def recognise_format(bboxes: np.ndarray, image_sizes: np.ndarray) -> str | None:

@@ -6,8 +6,15 @@ from typing import Any
 
 from mmdetr.utils.text import shorten
 
-from .check import SUSPICIOUS_SHARE, Finding, check_boxes, image_infos
-from .image_scan import ImageScan, scan_images, undecided
+from .check import (
+    SUSPICIOUS_SHARE,
+    Finding,
+    check_boxes,
+    image_infos,
+    rate_bad_images,
+    suspicions_of,
+)
+from .image_scan import ImageScan, other_sizes, scan_images, undecided
 from .wrappers import pipeline_steps
 
 
@@ -53,7 +60,7 @@ def _check_frames(dataset: Any, name: str, groups: dict[str, list[str]]) -> list
 
 
 def _check_stored(dataset: Any, name: str, paths: list[str]) -> Finding:
-    lying = set(getattr(dataset, 'exchanged_sizes', ())) & set(paths)
+    lying = set(suspicions_of(dataset).exchanged_sizes) & set(paths)
     if len(lying) > SUSPICIOUS_SHARE * len(paths):
         return Finding(
             'error',
@@ -72,13 +79,14 @@ def _check_stored(dataset: Any, name: str, paths: list[str]) -> Finding:
 
 def _check_kinds(dataset: Any, name: str, scan: ImageScan, infos: list[dict]) -> list[Finding]:
     findings = []
-    bad = [path for info in infos if (path := info['img_path']) in scan.problems]
+    wrong = scan.problems | other_sizes(scan, infos)
+    bad = [path for info in infos if (path := info['img_path']) in wrong]
     if bad:
         findings.append(
             Finding(
-                'error' if dataset.test_mode else 'warning',
+                rate_bad_images(dataset, len(bad), len(bad) == len(infos)),
                 f'{name}: {len(bad)} of {len(infos)} images cannot be used: '
-                + shorten((f'{path}: {scan.problems[path]}' for path in bad), separator='; '),
+                + shorten((f'{path}: {wrong[path]}' for path in bad), separator='; '),
             )
         )
     counts = Counter(info['img_path'] for info in infos)

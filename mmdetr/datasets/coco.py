@@ -13,9 +13,9 @@ from mmdetr.utils.arguments import check_at_least
 from mmdetr.utils.text import shorten
 
 from .base import DetDataset
-from .box_formats import find_repeated, fits_exchanged_size, recognise_format
 from .coco_masks import find_bad_segmentations
 from .coco_objects import DataList, Objects, clean_bboxes
+from .coco_suspicions import Suspicions, look_at_boxes
 from .file_names import find_files
 from .transforms import UnreadableImageError
 
@@ -90,12 +90,8 @@ class CocoDataset(DetDataset):
         self.max_unreadable = max_unreadable
         self.dirty_boxes: dict[str, list] = {}
         """Image ids of dropped and clipped boxes by reason, one entry per box."""
-        self.stated_format: str | None = None
-        """What the boxes of the file look like, if not like COCO's: see :mod:`.box_formats`."""
-        self.exchanged_sizes: list[str] = []
-        """Paths of images with boxes that leave them, and would not, were they turned."""
-        self.duplicate_boxes: list = []
-        """Image ids of boxes that stand in the file before, with the same class."""
+        self.suspicions = Suspicions()
+        """What only the boxes as stated show, for the checks before a training."""
         self.placeholders: dict[int, str] = {}
         """Categories of an exporter's that were left out, see ``read_coco_json``."""
         self._unreadable: dict[str, str] = {}
@@ -199,7 +195,7 @@ class CocoDataset(DetDataset):
         sizes = np.array([(image['width'], image['height']) for image in coco.images])
         sizes = sizes[image_indices]
         bboxes, problems = clean_bboxes(coco.bboxes_xywh[chosen], sizes)
-        self._look_at_boxes(coco, paths, chosen, sizes)
+        self.suspicions = look_at_boxes(coco, paths, chosen, sizes)
         dropped = problems['non-finite'] | problems['zero size'] | problems['outside']
         segmentations: list | None = None
         if coco.segmentations is not None:
@@ -229,18 +225,6 @@ class CocoDataset(DetDataset):
             areas=coco.areas[kept],
             segmentations=segmentations,
         )
-
-    def _look_at_boxes(
-        self, coco: CocoJson, paths: list[str], chosen: np.ndarray, sizes: np.ndarray
-    ) -> None:
-        """Keep for the checks what only the boxes as stated show."""
-        bboxes, images = coco.bboxes_xywh[chosen], coco.image_indices[chosen]
-        self.stated_format = recognise_format(bboxes, sizes)
-        exchanged = np.unique(images[fits_exchanged_size(bboxes, sizes)])
-        self.exchanged_sizes = [paths[index] for index in exchanged]
-        _, classes = np.unique(coco.category_ids[chosen], return_inverse=True)
-        repeated = find_repeated(np.column_stack((images, classes, bboxes)))
-        self.duplicate_boxes = [coco.images[index]['id'] for index in images[repeated]]
 
     def _warn_of_dirty_boxes(self) -> None:
         if not self.dirty_boxes:

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .local_files import read_file
+from .local_files import describe_other_content, read_file
 
 SHOWN = 80  # characters of a value in a message
 LARGEST_SIDE = 2**31 - 1  # no image format states more
 INT64 = np.iinfo(np.int64)
-BACKGROUNDS = ('_background_', '__background__')
-GZIP = b'\x1f\x8b'
+BACKGROUNDS = ('_background_', '__background__', 'background')
 
 
 def load_content(path: str, with_segmentations: bool) -> dict:
@@ -30,7 +29,7 @@ def load_content(path: str, with_segmentations: bool) -> dict:
     try:
         content = json.loads(data, object_pairs_hook=hook)
     except ValueError as error:
-        reason = 'it is compressed, unpack it first' if data.startswith(GZIP) else error
+        reason = describe_other_content(data) or error
         raise ValueError(f'{path} is not valid JSON: {reason}') from error
     except RecursionError:
         raise ValueError(f'{path} is not valid JSON: it is nested too deep') from None
@@ -170,7 +169,7 @@ def take_placeholders(table: Table, used: Set) -> dict[int, str]:
             continue
         name = each.get('name')
         parent = each.get('supercategory') == 'none' and parents == {name}
-        if isinstance(name, str) and (parent or name in BACKGROUNDS) and 0 not in used:
+        if isinstance(name, str) and (parent or name.lower() in BACKGROUNDS) and 0 not in used:
             found[0] = name
             table.records = [other for other in table.records if other is not each]
     return found

@@ -11,31 +11,35 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from .local_files import check_regular, is_local
-from .transforms.loading import PROGRAM_FORMATS
+from .local_files import check_regular, describe_other_content, is_local
+from .transforms.loading import UNKNOWN_FORMAT, other_size, refuse_useless
 from .transforms.orientation import frame_sizes, read_orientation, stated_frame
 
 END_BYTES = 4096
+HEADER_BYTES = 2**16
 BLOCK_BYTES = 2**20
-VERSION = 1  # of what the cache holds
+VERSION = 2  # of what the cache holds
 
 
 class ImageScan(NamedTuple):
     """What the files of some paths are, by path.
 
     Attributes:
-        problems: Why a file cannot be one of an image; missing ones are not among them.
+        problems: Why a file is no image that can be used, as far as its header tells; missing ones
+            are not among them.
         missing: Paths of nothing.
+        sizes: (w, h) as stored; None where it cannot be told.
         turned: EXIF orientation 2..8 and (w, h) of the frames ``stored`` and ``shown``.
         copies: Groups of two or more paths whose files have the same content.
     """
 
     problems: dict[str, str]
     missing: list[str]
+    sizes: dict[str, tuple[int, int] | None]
     turned: dict[str, tuple[int, dict[str, tuple[int, int]]]]
     copies: list[list[str]]
 
@@ -56,13 +60,32 @@ def scan_images(paths: Sequence[str], cache: bool = True) -> ImageScan:
     file = _cache_file(known) if cache else None
     content = _read_cache(file)
     if content is None:
-        content = dict(turned=_find_turned(known), copies=_find_copies(known))
+        content = dict(_read_headers(known), copies=_find_copies(known))
         _write_cache(file, content)
     turned = {
         path: (tag, {frame: (size[0], size[1]) for frame, size in sizes.items()})
         for path, (tag, sizes) in content['turned'].items()
     }
-    return ImageScan(problems, missing, turned, content['copies'])
+    # The order of the names is part of what the cache is known by.
+    sizes = {
+        path: (size[0], size[1]) if size else None
+        for path, size in zip(known, content['sizes'], strict=True)
+    }
+    problems |= content['problems']
+    return ImageScan(problems, missing, sizes, turned, content['copies'])
+
+
+def other_sizes(scan: ImageScan, infos: Sequence[dict]) -> dict[str, str]:
+    """Return by path what is wrong with the size that an annotation file states of an image."""
+    wrong = {}
+    for info in infos:
+        path, stated = info.get('img_path'), (info.get('width'), info.get('height'))
+        size = scan.sizes.get(path)  # type: ignore[arg-type]
+        if path is None or size is None or None in stated:
+            continue
+        if stated not in (scan.turned[path][1].values() if path in scan.turned else (size,)):
+            wrong[path] = str(other_size(size, stated))  # type: ignore[arg-type]
+    return wrong
 
 
 def undecided(scan: ImageScan, infos: Sequence[dict]) -> dict[str, list[str]]:
@@ -80,20 +103,30 @@ def undecided(scan: ImageScan, infos: Sequence[dict]) -> dict[str, list[str]]:
     return groups
 
 
-def _find_turned(known: dict[str, os.stat_result]) -> dict:
-    turned = {}
+def _read_headers(known: dict[str, os.stat_result]) -> dict[str, Any]:
+    """Return ``sizes`` in the order of the files, and by path ``turned`` and ``problems``."""
+    sizes: list = []
+    turned, problems = {}, {}
     for path in known:
+        sizes.append(None)
         try:
             with Image.open(path) as image:
-                if image.format in PROGRAM_FORMATS:
-                    continue
+                refuse_useless(image, _headers(path) if image.format == 'JPEG2000' else b'')
                 late = image.format == 'PNG' and _has_late_exif(path)
+                sizes[-1] = image.size
                 orientation = read_orientation(image, may_decode=late)
                 if orientation > 1:
                     turned[path] = (orientation, frame_sizes(image, orientation))
-        except Exception:  # not a picture: found, and named, by decoding
-            continue
-    return turned
+        except UnidentifiedImageError:
+            problems[path] = describe_other_content(_headers(path)) or UNKNOWN_FORMAT
+        except Exception as error:  # decoders raise whatever a broken file leads them into
+            problems[path] = str(error)
+    return dict(sizes=sizes, turned=turned, problems=problems)
+
+
+def _headers(path: str) -> bytes:
+    with open(path, 'rb') as file:
+        return file.read(HEADER_BYTES)
 
 
 def _has_late_exif(path: str) -> bool:
@@ -155,7 +188,7 @@ def _read_cache(file: Path | None) -> dict | None:
         content = json.loads(file.read_text(encoding='utf-8')) if file else None
     except (OSError, ValueError):
         return None
-    good = isinstance(content, dict) and content.keys() == {'turned', 'copies'}
+    good = isinstance(content, dict) and content.keys() == {'sizes', 'turned', 'problems', 'copies'}
     return content if good else None
 
 

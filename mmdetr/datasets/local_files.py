@@ -6,6 +6,9 @@ from typing import Any
 
 import mmengine.fileio as fileio
 
+# gzip, zip, bzip2, xz, 7z, zstd
+COMPRESSED = (b'\x1f\x8b', b'PK\x03\x04', b'BZh', b'\xfd7zXZ', b'7z\xbc\xaf', b'\x28\xb5\x2f\xfd')
+
 
 def is_local(path: str, backend_args: dict | None = None) -> bool:
     """Say whether mmengine reads a path from the local file system."""
@@ -35,3 +38,14 @@ def read_file(path: str, backend_args: dict | None = None) -> bytes:
         check_regular(path)
     content: Any = fileio.get(path, backend_args=backend_args)
     return content
+
+
+def describe_other_content(content: bytes) -> str | None:
+    """Say what a file is that is neither JSON nor an image but came in place of one."""
+    if content.startswith(COMPRESSED):
+        return 'it is compressed, unpack it first'
+    if content.startswith(b'version https://git-lfs'):
+        return 'it is a pointer of Git LFS, fetch the file itself with: git lfs pull'
+    if content[:200].lstrip()[:9].lower().startswith((b'<!doctype', b'<html', b'<?xml')):
+        return 'it is a web page or XML'
+    return None

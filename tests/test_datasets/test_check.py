@@ -10,9 +10,9 @@ from mmdetr.datasets.base import DetDataset
 from mmdetr.datasets.check import (
     check_files,
     check_images,
-    check_objects,
     named_leaves,
 )
+from mmdetr.datasets.check_objects import check_objects
 from tests.helpers.coco_files import (
     GOOD_ANNOTATIONS,
     GOOD_IMAGES,

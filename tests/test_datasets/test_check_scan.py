@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from mmdetr.datasets import CocoDataset
-from mmdetr.datasets.check import check_objects, named_leaves
 from mmdetr.datasets.check_scan import check_scan
 from mmdetr.datasets.image_scan import scan_images
 from tests.helpers.coco_files import annotation, write_coco
@@ -98,13 +97,36 @@ def test_a_file_listed_twice(tmp_path: Path) -> None:
     assert '1 image files are listed more than once' in texts(data)
 
 
-def test_boxes_that_stand_twice(tmp_path: Path) -> None:
-    images = [dict(id=i, file_name=f'{i}.png', width=100, height=80) for i in (1, 2)]
-    boxes = [(1, 7, 5), (1, 7, 5), (1, 2, 5), (2, 7, 5), (2, 7, 6), (1, 7, 5)]
-    annotations = [annotation(n, i, k, [x, 5, 9, 9]) for n, (i, k, x) in enumerate(boxes)]
-    data = CocoDataset(write_coco(tmp_path, images, annotations))
-    found = '\n'.join(text for _, text in check_objects(data, 'data', None))
-    assert '2 of 6 boxes repeat another of the same class and image, in image ids 1' in found
+def test_sizes_are_compared_with_headers(tmp_path: Path) -> None:
+    """Without decoding; either frame of a turned photograph is right."""
+    data = dataset(tmp_path / 'a', (40, 20), (41, 20), 1, (1, 1, 9, 9))
+    assert (
+        f'warning: data: 3 of 4 images cannot be used: {tmp_path}/a/1.jpg: it is 40x20 pixels, but '
+        'the annotation file says 41x20; '
+    ) in texts(data)
+    swapped = dataset(tmp_path / 'b', (40, 20), (20, 40), 1, (1, 1, 9, 9), test_mode=True)
+    assert 'error: data: 3 of 4 images cannot be used' in texts(swapped)
+    for tag, stated in ((6, (20, 40)), (8, (40, 20)), (3, (40, 20))):
+        turned = dataset(tmp_path / f'c{tag}', (40, 20), stated, tag, (1, 1, 9, 9))
+        assert 'cannot be used' not in texts(turned)
+    mirrored = dataset(tmp_path / 'd', (40, 20), (20, 40), 2, (1, 1, 9, 9))
+    assert 'it is 40x20 pixels, but the annotation file says 20x40' in texts(mirrored)
+    limited = dataset(tmp_path / 'e', (40, 20), (41, 20), 1, (1, 1, 9, 9), max_unreadable=2)
+    assert 'error: data: 3 of 4 images cannot be used' in texts(limited)
+
+
+def test_useless_files_are_found_by_their_headers(tmp_path: Path) -> None:
+    data = dataset(tmp_path / 'a', (40, 20), (40, 20), 1, (1, 1, 9, 9))
+    deep = np.zeros((20, 40), np.uint16)
+    Image.fromarray(deep).save(tmp_path / 'a' / '1.jpg', format='PNG')
+    Image.fromarray(deep.astype(np.float32)).save(tmp_path / 'a' / '2.jpg', format='TIFF')
+    (tmp_path / 'a' / '0.jpg').write_text('version https://git-lfs.github.com/spec/v1')
+    (tmp_path / 'a' / '3.jpg').write_text('nothing')
+    for _ in range(2):  # the second time from the cache
+        found = texts(data)
+        assert found.count('more than 8 bits') == 2
+        assert 'it is a pointer of Git LFS' in found
+        assert f'{tmp_path}/a/3.jpg: it is no image, or of an unknown format' in found
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
@@ -128,20 +150,3 @@ def test_nothing_is_read_twice_and_changes_are_seen(tmp_path: Path, monkeypatch:
     os.utime(paths[1], ns=(time.time_ns(), time.time_ns() + 10**9))
     assert len(scan_images(paths).turned) == 2
     assert scan_images(paths).copies == [[paths[0], paths[1]]]
-
-
-@pytest.mark.parametrize('share', [1.0, 0.5, 0.1])
-def test_crowds(tmp_path: Path, share: float) -> None:
-    images = [dict(id=1, file_name='1.png', width=100, height=80)]
-    annotations = [
-        annotation(i, 1, 7, [i, 5, 9, 9], iscrowd=int(i < 10 * share)) for i in range(10)
-    ]
-    data = CocoDataset(write_coco(tmp_path, images, annotations))
-    findings = check_objects(data, 'data', None)
-    level, text = {
-        1.0: ('error', 'no object to learn from: all 10 annotations have iscrowd=1'),
-        0.5: ('warning', '5 of 10 annotations have iscrowd=1, 50%'),
-        0.1: ('info', '1 of 10 annotations have iscrowd=1; they are not learnt'),
-    }[share]
-    assert any(each.level == level and text in each.text for each in findings)
-    assert named_leaves(data, 'data')

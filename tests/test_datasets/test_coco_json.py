@@ -1,3 +1,4 @@
+import gzip
 import json
 import math
 import os
@@ -65,6 +66,22 @@ def test_broken_json(tmp_path, content):
     path = tmp_path / 'broken.json'
     path.write_text(content)
     with pytest.raises(ValueError, match=r'broken\.json is not valid JSON'):
+        read_coco_json(str(path))
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (gzip.compress(b'{}'), 'it is compressed, unpack it first'),
+        (b'PK\x03\x04...', 'it is compressed, unpack it first'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:1\n', 'git lfs pull'),
+        (b'\n<!DOCTYPE html><html>', 'it is a web page'),
+    ],
+)
+def test_other_files_in_its_place(tmp_path, content, words):
+    path = tmp_path / 'coco.json'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf'coco\.json is not valid JSON: .*{words}'):
         read_coco_json(str(path))
 
 
@@ -200,6 +217,7 @@ ROBOFLOW = [dict(each, supercategory='pets') for each in CATEGORIES]
         ('pets', 'none', ROBOFLOW),
         ('dog', 'none', [dict(each, supercategory='dog') for each in CATEGORIES]),
         ('_background_', None, CATEGORIES),
+        ('Background', 'animal', CATEGORIES),
     ],
 )
 def test_placeholders_of_exporters_are_no_classes(tmp_path, name, supercategory, others):

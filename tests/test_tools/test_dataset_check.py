@@ -118,8 +118,11 @@ def test_a_bad_image_stops_testing_but_not_training(tmp_path: Path, check: Any) 
     assert status == 1
     assert 'error: val_dataloader: 1 of 4 images decoded cannot be used' in output
     assert '60x50 pixels, but the annotation file says 100x80' in output
-    # One image decoded, the first: the bad ones go unnoticed.
-    assert check('--decode', '1')[0] == 0
+    # One image decoded, the first: a wrong size is in the header, too.
+    status, output = check('--decode', '1')
+    assert status == 1
+    assert 'error: val_dataloader: 1 of 4 images cannot be used' in output
+    assert 'decoded cannot be used' not in output
 
 
 def test_wrong_folder(tmp_path: Path, check: Any) -> None:

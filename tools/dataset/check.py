@@ -54,14 +54,9 @@ from mmdetr.config.training_check import (
     find_key,
     find_num_queries,
 )
-from mmdetr.datasets.check import (
-    Finding,
-    check_files,
-    check_images,
-    check_objects,
-    named_leaves,
-)
+from mmdetr.datasets.check import Finding, check_files, check_images, named_leaves
 from mmdetr.datasets.check_masks import check_masks
+from mmdetr.datasets.check_objects import check_objects
 from mmdetr.datasets.check_scan import check_scan
 from mmdetr.registry import DATASETS
 

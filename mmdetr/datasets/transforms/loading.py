@@ -10,7 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms import LoadAnnotations as MMCVLoadAnnotations
 from PIL import Image, UnidentifiedImageError
 
-from mmdetr.datasets.local_files import read_file
+from mmdetr.datasets.local_files import describe_other_content, read_file
 from mmdetr.registry import TRANSFORMS
 
 from .mask_loading import EmptyMasks, draw_masks
@@ -21,6 +21,7 @@ DEEP_MODES = ('I', 'F')
 # Where the file has more bits than Pillow's mode, as RGB;16B; BGR;16 are 16 bits of all channels.
 DEEP_RAW_MODE = re.compile(r'^(?!BGR)[A-Za-z]+;(10|12|14|16|32|64)')
 BITS_PER_SAMPLE = 258  # TIFF's tag
+UNKNOWN_FORMAT = 'it is no image, or of an unknown format'
 # A program that Pillow would hand to Ghostscript, and that need not end.
 PROGRAM_FORMATS = ('EPS',)
 
@@ -110,12 +111,22 @@ def _decode(content: bytes, stated_size: tuple[int, int] | None, exif_frame: str
     try:
         image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
-        raise ValueError('it is no image, or of an unknown format') from None
+        raise ValueError(describe_other_content(content) or UNKNOWN_FORMAT) from None
     with image:
-        if image.format in PROGRAM_FORMATS:
-            raise ValueError(f'{image.format} files are programs; convert it to PNG first')
-        _refuse_deep(image, content)
+        refuse_useless(image, content)
         return image_to_bgr(image, stated_size, exif_frame)
+
+
+def refuse_useless(image: Image.Image, content: bytes) -> None:
+    """Refuse what the header of an opened image says to be of no use.
+
+    Args:
+        image: Not decoded yet.
+        content: Of its file, or as much as holds the headers.
+    """
+    if image.format in PROGRAM_FORMATS:
+        raise ValueError(f'{image.format} files are programs; convert it to PNG first')
+    _refuse_deep(image, content)
 
 
 def _refuse_deep(image: Image.Image, content: bytes) -> None:
@@ -138,18 +149,18 @@ def image_to_bgr(
     """
     # Before turning, which decodes: a wrong size may be a gigantic one.
     if stated_size not in (None, image.size, image.size[::-1]):
-        raise _other_size(image.size, stated_size)
+        raise other_size(image.size, stated_size)
     # Decoding may find it; a PNG states it behind its pixels at times.
     orientation = read_orientation(image)
     sizes = frame_sizes(image, orientation)
     if stated_size is not None and stated_size not in sizes.values():
-        raise _other_size(image.size, stated_size)
+        raise other_size(image.size, stated_size)
     image = turn(image, orientation, stated_frame(sizes, stated_size) or exif_frame)
     rgb = image if image.mode == 'RGB' else image.convert('RGB')
     return cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR)
 
 
-def _other_size(size: tuple[int, int], stated_size: tuple[int, int] | None) -> ValueError:
+def other_size(size: tuple[int, int], stated_size: tuple[int, int] | None) -> ValueError:
     stated = 'x'.join(map(str, stated_size or ()))
     return ValueError(f'it is {size[0]}x{size[1]} pixels, but the annotation file says {stated}')
 

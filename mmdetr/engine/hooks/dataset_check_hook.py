@@ -9,8 +9,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmdetr.config.training_check import check_training, find_num_queries
-from mmdetr.datasets.check import DatasetError, Finding, check_files, check_objects, named_leaves
+from mmdetr.datasets.check import DatasetError, Finding, check_files, named_leaves
 from mmdetr.datasets.check_masks import check_masks
+from mmdetr.datasets.check_objects import check_objects
 from mmdetr.datasets.check_scan import check_scan
 from mmdetr.datasets.local_files import is_local
 from mmdetr.registry import HOOKS
