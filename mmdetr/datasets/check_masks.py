@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 
 from mmdetr.utils.text import shorten
 
-from .check import Finding, _exists, _level, image_infos
+from .check import Finding, _exists, image_infos, rate_bad_images
 from .coco_masks import segmentation_problem, to_rle
 from .panoptic_maps import segment_bboxes
 from .transforms import UnreadableImageError, load_segment_ids
@@ -122,7 +122,7 @@ def _check_missing(dataset: Any, name: str) -> list[Finding]:
     missing = [path for path in paths if not _exists(path)]
     if not missing:
         return []
-    level = _level(dataset, len(missing), len(missing) == len(paths))
+    level = rate_bad_images(dataset, len(missing), len(missing) == len(paths))
     return [
         Finding(
             level,
@@ -157,7 +157,7 @@ def _check_segments(dataset: Any, name: str, sample: int | None) -> list[Finding
             other_boxes.append(info['img_id'])
     findings = _describe_segments(name, len(infos) - len(problems), kinds, pixels)
     if problems:
-        level = _level(dataset, len(problems), len(problems) == len(infos))
+        level = rate_bad_images(dataset, len(problems), len(problems) == len(infos))
         findings.append(
             Finding(
                 level,

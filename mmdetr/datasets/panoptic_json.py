@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .coco_json import _load, _read_categories, _read_images, _short, _Table
+from .coco_table import Table, load_content, read_categories, read_images, short
 from .panoptic_maps import LARGEST_ID
 
 
@@ -65,17 +65,17 @@ def read_panoptic_json(path: str, need_annotations: bool = True) -> PanopticJson
             refers to an unknown one, has an image without annotation or two of one image, or
             holds a value of the wrong type. The message names the file and the id.
     """
-    content = _load(path, with_segmentations=False)
-    images = _read_images(_Table(path, 'images', content), need_files=True)
+    content = load_content(path, with_segmentations=False)
+    images = read_images(Table(path, 'images', content), need_files=True)
     # Numbers and names do not compare, and a file may have both.
     images.sort(key=lambda image: (isinstance(image['id'], str), image['id']))
-    category_table = _Table(path, 'categories', content)
-    categories = _read_categories(category_table)
+    category_table = Table(path, 'categories', content)
+    categories = read_categories(category_table)
     isthing = _read_isthing(category_table)
     if not need_annotations and 'annotations' not in content:
         return PanopticJson(images, categories, isthing, [None] * len(images))
 
-    table = _Table(path, 'annotations', content)
+    table = Table(path, 'annotations', content)
     image_ids = table.column('image_id', int, str)
     _check_one_each(path, image_ids, images)
     lists = _read_lists(table, image_ids)
@@ -88,11 +88,11 @@ def read_panoptic_json(path: str, need_annotations: bool = True) -> PanopticJson
     return PanopticJson(images, categories, isthing, segments)
 
 
-def _read_isthing(table: _Table) -> dict[int, bool]:
+def _read_isthing(table: Table) -> dict[int, bool]:
     flags = table.column('isthing', int, bool)
     for index, flag in enumerate(flags):
         if flag not in (0, 1):
-            raise table.error(index, f"'isthing' must be 0 or 1, found {_short(flag)}")
+            raise table.error(index, f"'isthing' must be 0 or 1, found {short(flag)}")
     return dict(zip(table.column('id', int), map(bool, flags), strict=True))
 
 
@@ -103,21 +103,21 @@ def _check_one_each(path: str, image_ids: list, images: list[dict]) -> None:
     repeated = next((each for each, times in counts.items() if times > 1), None)
     if repeated is not None:
         raise ValueError(
-            f'{path}: annotations: image_id {_short(repeated)} is used {counts[repeated]} times'
+            f'{path}: annotations: image_id {short(repeated)} is used {counts[repeated]} times'
         )
     unknown = [each for each in image_ids if each not in known]
     if unknown:
-        raise ValueError(f'{path}: annotations: image_id {_short(unknown[0])} is not in the file')
+        raise ValueError(f'{path}: annotations: image_id {short(unknown[0])} is not in the file')
     without = [image['id'] for image in images if image['id'] not in counts]
     if without:
         raise ValueError(
             f'{path}: {len(without)} images have no annotation, the first is id '
-            f'{_short(without[0])}: take them out of images, or annotate them with '
+            f'{short(without[0])}: take them out of images, or annotate them with '
             '"segments_info": [] and a black PNG'
         )
 
 
-def _read_lists(table: _Table, image_ids: list) -> list[list[dict]]:
+def _read_lists(table: Table, image_ids: list) -> list[list[dict]]:
     if table.records and all('segments_info' not in record for record in table.records):
         raise ValueError(
             f"{table.path} is no panoptic annotation file: its annotations have no 'segments_info'"
@@ -126,7 +126,7 @@ def _read_lists(table: _Table, image_ids: list) -> list[list[dict]]:
     for image_id, segments in zip(image_ids, lists, strict=True):
         wrong = next((each for each in segments if not isinstance(each, dict)), None)
         if wrong is not None:
-            raise _error(table.path, image_id, f'{_short(wrong)} is not an object')
+            raise _error(table.path, image_id, f'{short(wrong)} is not an object')
     return lists
 
 
@@ -156,7 +156,7 @@ def _read_segments(
             raise _error(
                 path,
                 image_id,
-                f"'bbox' of segment {segment_id} must be four numbers, found {_short(bbox)}",
+                f"'bbox' of segment {segment_id} must be four numbers, found {short(bbox)}",
             )
     areas = [
         each.get('area', bbox[2] * bbox[3]) for each, bbox in zip(segments, bboxes, strict=True)
@@ -182,7 +182,7 @@ def _column(path: str, image_id: Any, segments: list[dict], key: str, kind: type
     wrong = next((value for value in values if type(value) is not kind), None)
     if len(values) and not set(map(type, values)) <= {kind}:
         raise _error(
-            path, image_id, f"'{key}' of a segment must be {kind.__name__}, found {_short(wrong)}"
+            path, image_id, f"'{key}' of a segment must be {kind.__name__}, found {short(wrong)}"
         )
     return values
 
@@ -197,4 +197,4 @@ def _are_finite(values: list) -> bool:
 
 
 def _error(path: str, image_id: Any, problem: str) -> ValueError:
-    return ValueError(f'{path}: annotations, image id {_short(image_id)}: {problem}')
+    return ValueError(f'{path}: annotations, image id {short(image_id)}: {problem}')
