@@ -128,6 +128,10 @@ class LabelEmbedding(nn.Module):
     Source: DN-DETR, section 4.5 (label embedding and indicator); DINO has no indicator.
     """
 
+    # For reading checkpoints, see mmdetr.checkpoint.model_rows: the last row is no class.
+    class_rows = ('embedding.weight',)
+    has_no_object_row = True
+
     def __init__(self, num_classes: int, embed_dims: int, indicator: bool = False) -> None:
         super().__init__()
         self.indicator = indicator
