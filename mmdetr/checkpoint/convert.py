@@ -126,22 +126,38 @@ def _refit_class_rows(source: CheckpointFile, layout: Layout) -> tuple[Names | N
     """Class names and weights, with COCO's rows as the layout has them."""
     state_dict, names = dict(source.state_dict), class_names(source)
     heads = {name: state_dict[name] for name in _class_rows(source)}
+    no_object = dict.fromkeys(heads, bool(_has_no_object_row(source)))
+    tables = _label_rows(source)
+    no_object |= dict.fromkeys(tables, True)
+    both = {**heads, **tables}
     for head in COCO_HEADS:
-        rows, num_rows = list(head.category_ids), len(head.rows_by_id)
-        if _has_no_object_row(source):
-            rows.append(num_rows)
-            num_rows += 1
+        num_rows = len(head.rows_by_id)
+        rows = {
+            name: [*head.category_ids, *[num_rows] * has_more]
+            for name, has_more in no_object.items()
+        }
         if layout.rows_by_category_id and names == head.classes:
             return head.rows_by_id, state_dict | {
-                name: _spread(value, rows, num_rows) for name, value in heads.items()
+                name: _spread(value, rows[name], num_rows + no_object[name])
+                for name, value in both.items()
             }
         if (
             not layout.rows_by_category_id
             and names == head.rows_by_id
-            and all(_never_wins(value, rows) for value in heads.values())
+            and all(_never_wins(value, rows[name]) for name, value in heads.items())
         ):
-            return head.classes, state_dict | {name: value[rows] for name, value in heads.items()}
+            return head.classes, state_dict | {
+                name: value[rows[name]] for name, value in both.items()
+            }
     return names, state_dict
+
+
+def _label_rows(source: CheckpointFile) -> StateDict:
+    """Tables with a row per class and one more; one without the last row stays as it is."""
+    architecture, num_classes = source.layout.architecture, _num_classes(source)
+    wanted = architecture.label_rows if architecture and num_classes is not None else ()
+    tables = {name: source.state_dict[name] for name in wanted if name in source.state_dict}
+    return {name: value for name, value in tables.items() if len(value) == (num_classes or 0) + 1}
 
 
 def _spread(value: Tensor, rows: list[int], num_rows: int) -> Tensor:
