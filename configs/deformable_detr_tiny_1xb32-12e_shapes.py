@@ -1,6 +1,6 @@
 # The demo with Deformable DETR: three feature maps, boxes refined layer by layer.
 #   python tools/train.py configs/deformable_detr_tiny_1xb32-12e_shapes.py
-# Cost: under 10 minutes on 2 CPU cores. Result: not measured.
+# Cost: about twice that of detr_tiny_1xb32-12e_shapes.py. Result: not measured.
 _base_ = './detr_tiny_1xb32-12e_shapes.py'
 model = dict(
     backbone=dict(out_indices=(1, 2)),

@@ -1,6 +1,6 @@
 # The demo with DINO: the encoder proposes boxes, and denoising queries in training.
 #   python tools/train.py configs/dino_tiny_1xb32-12e_shapes.py
-# Cost: under 10 minutes on 2 CPU cores. Result: not measured.
+# Cost: about twice that of detr_tiny_1xb32-12e_shapes.py. Result: not measured.
 _base_ = './deformable_detr_tiny_1xb32-12e_shapes.py'
 model = dict(
     bbox_head=dict(
