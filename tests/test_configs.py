@@ -106,6 +106,88 @@ CHILDREN |= {
     for name, changes in ABLATIONS.items()
 }
 
+# From DETR to DINO: each step changes the one before.
+DETR_50E = 'detr_r50_8xb2-50e_coco.py'
+HEAD = 'model.bbox_head'
+FOCAL = {
+    f'{HEAD}.class_activation.type': 'SigmoidClasses',
+    f'{CRITERION}.assigner.match_costs.cls.type': 'FocalCost',
+    f'{CRITERION}.assigner.match_costs.cls.weight': 2.0,
+    f'{CRITERION}.loss_cls.type': 'FocalLoss',
+    f'{CRITERION}.loss_cls.loss_weight': 2.0,
+    f'{CRITERION}.loss_cls.no_object_weight': None,
+}
+DENOISING = {
+    f'{CRITERION}.type': 'QueryCriterion',
+    f'{CRITERION}.denoising_background': False,
+    f'{HEAD}.denoising.type': 'GroupDenoising',
+}
+STEPS: dict[str, dict] = {
+    '1-focal': FOCAL,
+    '2-conditional': {
+        f'{HEAD}.type': 'ConditionalHead',
+        f'{TRANSFORMER}.decoder.type': 'ConditionalDecoder',
+    },
+    '3-anchors': {
+        f'{HEAD}.type': 'AnchorHead',
+        f'{TRANSFORMER}.encoder.type': 'ScaledPositionEncoder',
+        f'{TRANSFORMER}.decoder.type': 'AnchorDecoder',
+        f'{TRANSFORMER}.decoder.activation': 'relu',
+    },
+    '4-denoising': DENOISING,
+}
+_before = DETR_50E
+for _name, _changes in STEPS.items():
+    _step = f'ablations/detr_r50_8xb2-50e_coco_{_name}.py'
+    CHILDREN[_step] = (_before, _changes)
+    _before = _step
+
+# The successors: what their configs change.
+DC5 = {'model.backbone.dilation': True}
+CONDITIONAL, DAB, DN = (
+    f'{name}_detr_r50_8xb2-50e_coco.py' for name in ('conditional', 'dab', 'dn')
+)
+CHILDREN |= {
+    CONDITIONAL: (
+        DETR_50E,
+        FOCAL | STEPS['2-conditional'] | {f'{HEAD}.num_queries': 300, f'{HEAD}.max_per_img': 100},
+    ),
+    DAB: (
+        CONDITIONAL,
+        STEPS['3-anchors']
+        | {
+            f'{HEAD}.num_patterns': 0,
+            f'{HEAD}.random_centres': False,
+            f'{HEAD}.max_per_img': 300,
+            f'{HEAD}.positional_encoding.temperature': 20,
+            f'{TRANSFORMER}.dropout': 0.0,
+            f'{TRANSFORMER}.encoder.activation': 'prelu',
+            f'{TRANSFORMER}.decoder.activation': 'prelu',
+            f'{CRITERION}.loss_cls.loss_weight': 1.0,
+        },
+    ),
+    DN: (
+        DAB,
+        DENOISING
+        | {
+            f'{HEAD}.denoising.num_groups': 5,
+            f'{HEAD}.denoising.label_noise': 0.2,
+            f'{HEAD}.denoising.box_noise': 0.4,
+        },
+    ),
+    CONDITIONAL.replace('r50', 'r50-dc5'): (CONDITIONAL, DC5),
+    CONDITIONAL.replace('r50', 'r101'): (
+        CONDITIONAL,
+        {
+            'model.backbone.depth': 101,
+            'model.backbone.init_cfg.checkpoint': 'torchvision://resnet101',
+        },
+    ),
+    CONDITIONAL.replace('r50', 'r101-dc5'): (CONDITIONAL.replace('r50', 'r101'), DC5),
+    DAB.replace('r50', 'r50-dc5'): (DAB, DC5),
+    DN.replace('r50', 'r50-dc5'): (DN, DC5),
+}
+
 # Million parameters of the paper (tables 1 and 2, section 4.2), for 91 classes.
 PAPER_PARAMETERS = {
     COCO_300E: 41.3,
@@ -173,7 +255,11 @@ def test_parameters_of_the_paper(name):
     assert round(trainable / 1e6, 1) == PAPER_PARAMETERS[name]
 
 
-@pytest.mark.parametrize('name', LEAVES)
+# Whole models of the successors are run in test_models/test_successor_reference.py, and small.
+RUN_ELSEWHERE = [name for name in LEAVES if re.search(r'8xb2-50e|r\w+-dc5_8xb2-12e', name)]
+
+
+@pytest.mark.parametrize('name', [name for name in LEAVES if name not in RUN_ELSEWHERE])
 def test_forward_and_backward(name):
     """All parameters but the frozen ones get gradients, so that distributed training works."""
     cfg = Config.fromfile(ROOT / name)
@@ -272,3 +358,13 @@ def test_every_option_is_taken_by_its_component(name):
     for path, component in typed_dicts(cfg.to_dict()):
         known = parameters(registered(component['type'])) | HANDED_ON.get(component['type'], set())
         assert component.keys() - known - {'type'} == set(), path
+
+
+@pytest.mark.parametrize(('name', 'millions'), [(CONDITIONAL, 43.42), (DAB, 43.67), (DN, 43.69)])
+def test_parameters_of_the_authors_code(name: str, millions: float) -> None:
+    """Counted in the authors' models with 91 class rows, frozen ones included."""
+    cfg = Config.fromfile(ROOT / name)
+    cfg.model.bbox_head.num_classes = 91
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions

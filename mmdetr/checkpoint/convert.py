@@ -125,22 +125,34 @@ def _refit_class_rows(source: CheckpointFile, layout: Layout) -> tuple[Names | N
     """Class names and weights, with COCO's rows as the layout has them."""
     state_dict, names = dict(source.state_dict), class_names(source)
     heads = {name: state_dict[name] for name in _class_rows(source)}
-    rows = list(COCO_CATEGORY_IDS)
+    no_object = dict.fromkeys(heads, bool(_has_no_object_row(source)))
+    tables = _label_rows(source)
+    no_object |= dict.fromkeys(tables, True)
     num_rows = len(COCO_ROWS_BY_ID)
-    if _has_no_object_row(source):
-        rows.append(num_rows)
-        num_rows += 1
+    rows = {
+        name: [*COCO_CATEGORY_IDS, *[num_rows] * has_more] for name, has_more in no_object.items()
+    }
     if layout.rows_by_category_id and names == COCO_CLASSES:
         return COCO_ROWS_BY_ID, state_dict | {
-            name: _spread(value, rows, num_rows) for name, value in heads.items()
+            name: _spread(value, rows[name], num_rows + no_object[name])
+            for name, value in {**heads, **tables}.items()
         }
     if (
         not layout.rows_by_category_id
         and names == COCO_ROWS_BY_ID
-        and all(_never_wins(value, rows) for value in heads.values())
+        and all(_never_wins(value, rows[name]) for name, value in heads.items())
     ):
-        return COCO_CLASSES, state_dict | {name: value[rows] for name, value in heads.items()}
+        both = {**heads, **tables}
+        return COCO_CLASSES, state_dict | {n: value[rows[n]] for n, value in both.items()}
     return names, state_dict
+
+
+def _label_rows(source: CheckpointFile) -> StateDict:
+    """Tables with a row per class and one more; one without the last row stays as it is."""
+    architecture, num_classes = source.layout.architecture, _num_classes(source)
+    wanted = architecture.label_rows if architecture and num_classes is not None else ()
+    tables = {name: source.state_dict[name] for name in wanted if name in source.state_dict}
+    return {name: value for name, value in tables.items() if len(value) == (num_classes or 0) + 1}
 
 
 def _spread(value: Tensor, rows: list[int], num_rows: int) -> Tensor:

@@ -88,13 +88,14 @@ class CheckpointFile:
         """Entries with averaged weights, which are taken only where there are no others."""
         return [name for name in _AVERAGES if isinstance(self.content.get(name), Mapping)]
 
-    def has_no_object_row(self, rows: int) -> bool | None:
-        """Whether the last row of a class head is no-object.
+    def has_no_object_row(self, rows: int, name: str = '') -> bool | None:
+        """Whether the last row of a class head, or of a table of labels, is no class.
 
         The number of classes that the file declares tells it, or else the published layout.
 
         Args:
-            rows: Rows of the class head in the file.
+            rows: Rows of the weight in the file.
+            name: Our name of it.
 
         Returns:
             None where the file does not tell.
@@ -103,7 +104,8 @@ class CheckpointFile:
             return rows > len(self.classes)
         if self.format == OWN_FORMAT or self.layout.architecture is None:
             return None
-        return self.layout.architecture.has_no_object_row
+        architecture = self.layout.architecture
+        return name in architecture.label_rows or architecture.has_no_object_row
 
 
 def read_checkpoint(

@@ -186,7 +186,7 @@ def _fit_class_rows(
 ) -> Tensor:
     """The file's rows for the classes it knows and for no-object, the model's own for the rest."""
     name, found, own, no_object = weight
-    found_no_object = file.has_no_object_row(len(found))
+    found_no_object = file.has_no_object_row(len(found), name)
     if found_no_object is None:
         found_no_object = no_object
     num_found, num_own = len(found) - found_no_object, len(own) - no_object

@@ -1,6 +1,6 @@
 """Published layouts of checkpoints, one module per architecture."""
 
-from . import detr  # noqa: F401  registers itself
+from . import detr, queries  # noqa: F401  register themselves
 from .layout import (
     OTHER,
     OWN_FORMAT,

@@ -39,6 +39,7 @@ class Architecture:
         name: What people call it.
         class_rows: Our names of weights with one row per class.
         has_no_object_row: Whether a row for no-object follows the classes.
+        label_rows: Our names of tables with one row per class and one more for "no label".
         variant: Read the variant off a state dict under our names.
         traits: What a file tells beside names and shapes: heading -> text.
         check: Add to the report what names and shapes do not show of a file and a model.
@@ -47,6 +48,7 @@ class Architecture:
     name: str
     class_rows: tuple[str, ...] = ()
     has_no_object_row: bool = True
+    label_rows: tuple[str, ...] = ()
     variant: Callable[[Mapping[str, Tensor]], Variant | None] = _nothing
     traits: Callable[['CheckpointFile'], dict[str, str]] = lambda file: {}
     check: Callable[['CheckpointFile', nn.Module, 'LoadReport'], None] = _nothing

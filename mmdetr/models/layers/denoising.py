@@ -128,7 +128,7 @@ class LabelEmbedding(nn.Module):
     Source: DN-DETR, section 4.5 (label embedding and indicator); DINO has no indicator.
     """
 
-    # For reading checkpoints, see mmdetr.checkpoint.model_rows: the last row is for no label.
+    # For reading checkpoints, see mmdetr.checkpoint.model_rows: the last row is no class.
     class_rows = ('embedding.weight',)
     has_no_object_row = True
 
