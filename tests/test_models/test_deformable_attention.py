@@ -19,12 +19,14 @@ NUM_POINTS = (3, 1, 2)
 HEADS, CHANNELS = 2, 3
 
 
-@pytest.fixture(params=['plain', 'fast'])
+@pytest.fixture(params=['plain', 'fast', 'fast, image by image'])
 def sampling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> DeformableSampling:
-    """Both forms; the fast one in pieces of 4 queries."""
+    """Both forms; the fast one in pieces of 4 queries, with one table or one for each image."""
     monkeypatch.setattr(fast, '_PIECE', 4)
+    if 'image' in request.param:
+        monkeypatch.setattr(fast, '_GROUP', 1)
     module = DeformableSampling(NUM_POINTS)
-    if request.param == 'fast':
+    if request.param != 'plain':
         use_fast_forms(module)
     return module
 

@@ -1,10 +1,11 @@
 """Deformable attention as sums of rows of a table, for a CPU.
 
-Legend: B images, Q queries, q queries of a piece, h w size of a level, S pixels of all levels, M
-heads, P points of all levels, D channels of a head, R rows of the table of one image.
+Legend: B images, Q queries, q queries of a piece (of one or more images), h w size of a level, S
+pixels of all levels, T pixels of all levels with their borders, M heads, P points of all levels, D
+channels of a head.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ from mmdetr.models.layers.deformable_attention import DeformableSampling
 
 # Queries that are computed at once: their indices and weights then fit into a cache.
 _PIECE = 1024
+# Queries of whole images that share a table: small images are not worth one each.
+_GROUP = 16384
 
 
 class FastDeformableSampling(DeformableSampling):
@@ -42,10 +45,9 @@ class FastDeformableSampling(DeformableSampling):
         inputs = value.to(dtype), locations.to(dtype), weights.to(dtype)
         layout = _layout(shapes, self.num_points, value.shape[2], inputs[1])
         if torch.compiler.is_compiling():
-            images = zip(*(each.unbind() for each in inputs), strict=True)
-            attended = torch.stack(
-                [_sum_rows(_table(v, layout), x, w, layout) for v, x, w in images]
-            )
+            group = _Group(*inputs, layout)
+            attended = _sum_rows(group.table, group.queries(slice(None)), layout)
+            attended = attended.view(*weights.shape[:2], -1)
         else:
             attended = _Sampling.apply(*inputs, layout)
         return attended.to(value.dtype)
@@ -58,11 +60,12 @@ def _is_exporting() -> bool:
 
 
 class _Layout(NamedTuple):
-    """Where the levels lie in the table; the tensors say it for each point."""
+    """Where the levels of an image lie in the table; the tensors say it for each point."""
 
     shapes: Sequence[tuple[int, int]]
+    num_pixels: int  # T
     sizes: Tensor  # [P, 2] w, h
-    starts: Tensor  # int32 [P] first row of the level, in pixels
+    starts: Tensor  # int32 [P] first pixel of the level
     pitches: Tensor  # int32 [P] pixels in a row of the level, border included
     heads: Tensor  # int32 [M, 1]
 
@@ -75,72 +78,104 @@ def _layout(
         sizes += [(width, height)] * number
         starts += [start] * number
         start += (height + 2) * (width + 2)
-    pitches = [width + 2 for width, _ in sizes]
     return _Layout(
         shapes,
+        start,
         like.new_tensor(sizes),
         torch.tensor(starts, dtype=torch.int32),
-        torch.tensor(pitches, dtype=torch.int32),
+        torch.tensor([width + 2 for width, _ in sizes], dtype=torch.int32),
         torch.arange(num_heads, dtype=torch.int32)[:, None],
     )
 
 
+class _Queries(NamedTuple):
+    """A piece of the queries of a group."""
+
+    locations: Tensor  # [q, M, P, 2]
+    weights: Tensor  # [q, M, P]
+    images: Tensor  # int32 [q, 1, 1] first pixel of the query's image in the table
+
+
+class _Group:
+    """Images [b] that share a table, with their queries one after the other."""
+
+    def __init__(self, value: Tensor, locations: Tensor, weights: Tensor, layout: _Layout) -> None:
+        self.table = _table(value, layout)
+        self.locations, self.weights = locations.flatten(0, 1), weights.flatten(0, 1)
+        images = torch.arange(len(value), dtype=torch.int32) * layout.num_pixels
+        self.images = images.repeat_interleave(weights.shape[1])[:, None, None]
+
+    def queries(self, piece: slice) -> _Queries:
+        return _Queries(self.locations[piece], self.weights[piece], self.images[piece])
+
+    def pieces(self) -> Iterator[slice]:
+        for start in range(0, len(self.weights), _PIECE):
+            yield slice(start, start + _PIECE)
+
+
+def _groups(batch_size: int, num_queries: int) -> Iterator[slice]:
+    """Images that are computed together."""
+    size = max(_GROUP // max(num_queries, 1), 1)
+    for start in range(0, batch_size, size):
+        yield slice(start, start + size)
+
+
 def _table(value: Tensor, layout: _Layout) -> Tensor:
-    """Values of one image [S, M, D] -> [R, D], R = M times the pixels of the bordered levels."""
+    """Values [b, S, M, D] -> rows [b T M, D]."""
     sizes = [height * width for height, width in layout.shapes]
     bordered = [
-        F.pad(level.unflatten(0, shape), (0, 0, 0, 0, 1, 1, 1, 1)).flatten(0, 2)
-        for level, shape in zip(value.split(sizes), layout.shapes, strict=True)
+        F.pad(level.unflatten(1, shape), (0, 0, 0, 0, 1, 1, 1, 1)).flatten(1, 2)
+        for level, shape in zip(value.split(sizes, dim=1), layout.shapes, strict=True)
     ]
-    return torch.cat(bordered)
+    return torch.cat(bordered, dim=1).flatten(0, 2)
 
 
-def _values(table: Tensor, layout: _Layout) -> Tensor:
-    """Inverse of :func:`_table`: [R, D] -> [S, M, D]."""
-    num_heads = len(layout.heads)
-    levels, start = [], 0
-    for height, width in layout.shapes:
-        stop = start + (height + 2) * (width + 2) * num_heads
-        level = table[start:stop].view(height + 2, width + 2, num_heads, -1)
-        levels.append(level[1:-1, 1:-1].flatten(0, 1))
-        start = stop
-    return torch.cat(levels)
+def _levels(table: Tensor, layout: _Layout) -> list[Tensor]:
+    """Rows [b T M, D] -> views [b, h + 2, w + 2, M, D] of each level."""
+    shapes = [(height + 2, width + 2) for height, width in layout.shapes]
+    images = table.view(-1, layout.num_pixels, len(layout.heads), table.shape[-1])
+    parts = images.split([height * width for height, width in shapes], dim=1)
+    return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _corners(locations: Tensor, weights: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
-    """Locations [q, M, P, 2], weights [q, M, P] -> rows int32 and weights of corners [q, M, P, 4].
+def _corners(queries: _Queries, layout: _Layout) -> tuple[Tensor, Tensor]:
+    """Return int32 rows and weights of the corners of each point, [q, M, P, 4].
 
     Corners are top left, top right, bottom left, bottom right.
     """
-    pixels = locations * layout.sizes - 0.5
-    # Outside by more than a pixel is in the border. NaN has to end in the table, too.
+    pixels = queries.locations * layout.sizes - 0.5
+    # What is outside by more than a pixel is in the border.
     inside = pixels.minimum(layout.sizes).clamp(min=-1)
+    num_heads = len(layout.heads)
     with torch.no_grad():
         corner = inside.floor().minimum(layout.sizes - 1)
+        # NaN has to end in the table, too; the weights keep it.
         column, row = torch.nan_to_num(corner).to(torch.int32).unbind(-1)
-        first = layout.starts + (row + 1) * layout.pitches + column + 1
-        first = first * len(layout.heads) + layout.heads
-        below = first + layout.pitches * len(layout.heads)
-        rows = torch.stack(
-            (first, first + len(layout.heads), below, below + len(layout.heads)), dim=-1
-        )
+        first = queries.images + layout.starts + (row + 1) * layout.pitches + column + 1
+        first = first * num_heads + layout.heads
+        below = first + layout.pitches * num_heads
+        rows = torch.stack((first, first + num_heads, below, below + num_heads), dim=-1)
     right, down = (inside - corner).unbind(-1)
-    bottom = weights * down
-    top = weights - bottom
+    bottom = queries.weights * down
+    top = queries.weights - bottom
     top_right, bottom_right = top * right, bottom * right
     return rows, torch.stack((top - top_right, top_right, bottom - bottom_right, bottom_right), -1)
 
 
-def _sum_rows(table: Tensor, locations: Tensor, weights: Tensor, layout: _Layout) -> Tensor:
-    """Table [R, D], locations [q, M, P, 2], weights [q, M, P] -> [q, M D]."""
-    rows, factors = _corners(locations, weights, layout)
-    bags = rows.flatten(2).flatten(0, 1), factors.flatten(2).flatten(0, 1)
-    sums = F.embedding_bag(bags[0], table, per_sample_weights=bags[1], mode='sum')
-    return sums.view(len(locations), -1)
+def _sum_rows(table: Tensor, queries: _Queries, layout: _Layout) -> Tensor:
+    """Return the results of a piece of queries, [q, M D]."""
+    rows, factors = _corners(queries, layout)
+    return _weighted_sums(table, rows, factors).view(len(queries.weights), -1)
+
+
+def _weighted_sums(table: Tensor, rows: Tensor, factors: Tensor) -> Tensor:
+    """Rows and weights [q, M, P, 4] -> [q M, D]."""
+    bags, factors = (each.flatten(2).flatten(0, 1) for each in (rows, factors))
+    return F.embedding_bag(bags, table, per_sample_weights=factors, mode='sum')
 
 
 class _Sampling(torch.autograd.Function):
-    """Sum rows piece by piece, image by image; keep the inputs alone for the backward pass."""
+    """Sum rows piece by piece; keep the inputs alone for the backward pass."""
 
     @staticmethod
     def forward(
@@ -150,83 +185,75 @@ class _Sampling(torch.autograd.Function):
         ctx.layout = layout
         batch_size, num_queries = weights.shape[:2]
         attended = value.new_empty(batch_size, num_queries, value.shape[2] * value.shape[3])
-        for image in range(batch_size):
-            table = _table(value[image], layout)
-            for piece in _pieces(num_queries):
-                attended[image, piece] = _sum_rows(
-                    table, locations[image, piece], weights[image, piece], layout
-                )
+        for images in _groups(batch_size, num_queries):
+            group = _Group(value[images], locations[images], weights[images], layout)
+            result = attended[images].flatten(0, 1)
+            for piece in group.pieces():
+                result[piece] = _sum_rows(group.table, group.queries(piece), layout)
         return attended
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, layout = ctx.saved_tensors, ctx.layout
-        grads = tuple(torch.empty_like(each) for each in inputs)
-        for value, locations, weights, grad_out, *image_grads in zip(
-            *inputs, grad, *grads, strict=True
-        ):
-            table = _table(value, layout)
-            rows, factors = [], []
-            for piece in _pieces(len(locations)):
-                with torch.enable_grad():
-                    leaves = [
-                        each[piece].detach().requires_grad_() for each in (locations, weights)
-                    ]
-                    piece_rows, piece_factors = _corners(leaves[0], leaves[1], layout)
-                    sums = F.embedding_bag(
-                        piece_rows.flatten(2).flatten(0, 1),
-                        table,
-                        per_sample_weights=piece_factors.flatten(2).flatten(0, 1),
-                        mode='sum',
-                    )
-                found = torch.autograd.grad(sums, leaves, grad_out[piece].reshape(sums.shape))
-                for result, part in zip(image_grads[1:], found, strict=True):
-                    result[piece] = part
-                rows.append(piece_rows[..., 0].flatten())
-                factors.append(piece_factors.detach().flatten(0, 2))
-            table_grad = _table_grad(torch.cat(rows), torch.cat(factors), grad_out, table, layout)
-            image_grads[0].copy_(_values(table_grad, layout))
+        grads = [torch.empty_like(each) for each in inputs]
+        grad = grad.contiguous()
+        for images in _groups(*inputs[2].shape[:2]):
+            found = _backward(
+                _Group(*(each[images] for each in inputs), layout), grad[images], layout
+            )
+            for result, part in zip(grads, found, strict=True):
+                result[images] = part.view_as(result[images])
         return (*grads, None)
 
 
-def _pieces(num_queries: int) -> list[slice]:
-    return [slice(i, i + _PIECE) for i in range(0, num_queries, _PIECE)]
+def _backward(group: _Group, grad: Tensor, layout: _Layout) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the values, locations and weights of a group for that of its result."""
+    grad = grad.reshape(-1, group.table.shape[-1])  # [b Q M, D]
+    num_heads = len(layout.heads)
+    grads = [torch.empty_like(each) for each in (group.locations, group.weights)]
+    firsts, corner_weights = [], []
+    for piece in group.pieces():
+        queries = group.queries(piece)
+        leaves = [each.detach().requires_grad_() for each in queries[:2]]
+        with torch.enable_grad():
+            rows, factors = _corners(_Queries(leaves[0], leaves[1], queries.images), layout)
+            sums = _weighted_sums(group.table, rows, factors)
+        of_piece = grad[piece.start * num_heads : piece.stop * num_heads]
+        for result, part in zip(grads, torch.autograd.grad(sums, leaves, of_piece), strict=True):
+            result[piece] = part
+        firsts.append(rows[..., 0].flatten())
+        corner_weights.append(factors.detach().flatten(0, 2))
+    table_grad = _table_grad(group, torch.cat(firsts), torch.cat(corner_weights), grad, layout)
+    values = [level[:, 1:-1, 1:-1].flatten(1, 2) for level in _levels(table_grad, layout)]
+    return torch.cat(values, dim=1), grads[0], grads[1]
 
 
 def _table_grad(
-    rows: Tensor, factors: Tensor, grad: Tensor, table: Tensor, layout: _Layout
+    group: _Group, rows: Tensor, factors: Tensor, grad: Tensor, layout: _Layout
 ) -> Tensor:
     """Gradient of the table, as sums of the gradients of those who read a row.
 
     Points are sorted by their first row once; each of the four corners is one sum.
 
     Args:
-        rows: int32 [Q M P] first row of each point.
-        factors: [Q M P, 4] weights of its corners.
-        grad: [Q, M D] gradient of the result.
-        table: [R, D].
+        group: The images.
+        rows: int32 [b Q M P] first row of each point.
+        factors: [b Q M P, 4] weights of its corners.
+        grad: [b Q M, D] gradient of the result.
         layout: The table's layout.
     """
-    num_heads, num_points = len(layout.heads), len(layout.sizes)
+    table = group.table
     rows, order = rows.sort()
     order = order.to(torch.int32)
     first = torch.searchsorted(rows, torch.arange(len(table), dtype=torch.int32), out_int32=True)
-    readers = order // num_points
-    grad = grad.reshape(-1, table.shape[1])
+    readers = order // len(layout.sizes)
     table_grad = torch.zeros_like(table)
     for corner in range(4):
-        sums = F.embedding_bag(
-            readers,
-            grad,
-            first,
-            per_sample_weights=factors[:, corner].contiguous().index_select(0, order),
-            mode='sum',
-        )
-        start = 0
-        for height, width in layout.shapes:
-            stop = start + (height + 2) * (width + 2) * num_heads
-            step = (corner // 2 * (width + 2) + corner % 2) * num_heads
-            table_grad[start + step : stop] += sums[start : stop - step]
-            start = stop
+        weights = factors[:, corner].contiguous().index_select(0, order)
+        sums = F.embedding_bag(readers, grad, first, per_sample_weights=weights, mode='sum')
+        below, beside = divmod(corner, 2)
+        for level, part in zip(_levels(table_grad, layout), _levels(sums, layout), strict=True):
+            # No point has its first corner in the last row or column of the border.
+            level[:, below:, beside:] += part[:, : part.shape[1] - below, : part.shape[2] - beside]
     return table_grad
