@@ -131,7 +131,6 @@ class HybridEncoder(BaseModule):
         x, pos = features.flatten(2).transpose(1, 2), pos.to(features.dtype)
         for layer in self.encoder:
             x = layer(x, pos)
-        # In the layout of the other maps: batch norm's gradient is less exact in the other one.
         return x.transpose(1, 2).unflatten(2, (height, width)).contiguous()
 
 
