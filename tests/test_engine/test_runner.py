@@ -14,7 +14,7 @@ from torch import nn
 
 from mmdetr.checkpoint import CheckpointError, load_file
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.distributed import choose_backend, init_cpu_process_group
+from mmdetr.engine.distributed import check_ranks, choose_backend, init_cpu_process_group
 from mmdetr.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from mmdetr.engine.resume.history import ValidationHistory
 from tests.helpers.toy import ToyModel, toy_config, weights
