@@ -3,12 +3,14 @@
 import contextlib
 import copy
 import os
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -76,6 +78,16 @@ def _unique(timestamp: str) -> str:
     return name
 
 
+def _forget(logger: MMLogger, visualizer: type, names: tuple[str, str]) -> None:
+    """Close the log of a run that nobody has any more; mmengine keeps it open for good."""
+    shared: list[Any] = [MMLogger, MessageHub, visualizer, Visualizer]
+    for manager in shared:
+        for name in names:
+            manager._instance_dict.pop(name, None)
+    for handler in logger.handlers:
+        handler.close()
+
+
 @RUNNERS.register_module()
 class DetectionRunner(Runner):
     """Train, validate and test a detector from a config.
@@ -117,6 +129,8 @@ class DetectionRunner(Runner):
         self._unchecked: tuple[CheckpointFile, LoadReport] | None = None
         super().__init__(*args, randomness=self.randomness, **kwargs)
         self._random_state = random_state()
+        names = self.experiment_name, self.visualizer.instance_name
+        weakref.finalize(self, _forget, self.logger, type(self.visualizer), names)
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'Runner':
@@ -151,7 +165,9 @@ class DetectionRunner(Runner):
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
     ) -> None:
-        """Also switch off the determinism that an earlier run of the process asked for."""
+        """Also undo what an earlier run of the process asked for: its determinism and its seed."""
+        if seed is None:
+            np.random.seed(None)  # mmengine draws the seed from it
         if not deterministic and torch.are_deterministic_algorithms_enabled():
             torch.use_deterministic_algorithms(False)
             torch.backends.cudnn.deterministic = False

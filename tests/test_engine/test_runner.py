@@ -14,7 +14,7 @@ from torch import nn
 
 from mmdetr.checkpoint import CheckpointError, load_file
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.distributed import choose_backend, init_cpu_process_group
+from mmdetr.engine.distributed import check_ranks, choose_backend, init_cpu_process_group
 from mmdetr.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from mmdetr.engine.resume.history import ValidationHistory
 from tests.helpers.toy import ToyModel, toy_config, weights
@@ -256,7 +256,13 @@ def test_backend(monkeypatch: Any) -> None:
 def test_launcher_without_its_variables(monkeypatch: Any) -> None:
     for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(RuntimeError, match=r'RANK, .*MASTER_PORT not set.*dist_train'):
+    with pytest.raises(RuntimeError, match=r'RANK, WORLD_SIZE, LOCAL_RANK not set.*dist_train'):
+        check_ranks('pytorch')
+    for name, value in dict(RANK='2', WORLD_SIZE='2', LOCAL_RANK='0').items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RuntimeError, match='no process of a job has RANK=2, WORLD_SIZE=2'):
+        check_ranks('pytorch')
+    with pytest.raises(RuntimeError, match=r'MASTER_ADDR, MASTER_PORT not set.*dist_train'):
         init_cpu_process_group('pytorch')
 
 

@@ -1,18 +1,24 @@
 """Runs in one process share nothing, and one work directory takes one training at a time."""
 
+import gc
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import init_default_scope
+from mmengine.visualization import Visualizer
 
 from mmdetr.engine import DetectionRunner
 from mmdetr.engine.lock import WorkDirInUseError
@@ -65,6 +71,59 @@ def test_switches_of_one_run_do_not_stay_on(tmp_path: Path, monkeypatch: Any) ->
     assert not torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.benchmark
     assert not torch.backends.cudnn.deterministic
+
+
+def process_state() -> dict[str, Any]:
+    """What of a process outlives a run."""
+    gc.collect()
+    files = [os.readlink(file) for file in Path('/proc/self/fd').iterdir() if file.is_symlink()]
+    shared: list[Any] = [MMLogger, MessageHub, Visualizer]
+    return dict(
+        start_method=torch.multiprocessing.get_start_method(allow_none=True),
+        threads=(torch.get_num_threads(), cv2.getNumThreads(), threading.active_count()),
+        variables=dict(os.environ),
+        warnings=list(warnings.filters),
+        signals={number: signal.getsignal(number) for number in signal.Signals},
+        cudnn=(torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        numbers=(torch.get_default_dtype(), torch.get_float32_matmul_precision()),
+        gradients=(torch.is_grad_enabled(), torch.is_anomaly_enabled()),
+        root_log=(logging.root.level, list(logging.root.handlers)),
+        log_files=sorted(file for file in files if file.endswith('.log')),
+        instances=[len(manager._instance_dict) for manager in shared],
+        collector=(gc.isenabled(), gc.get_threshold()),
+        folder=os.getcwd(),
+        path=list(sys.path),
+    )
+
+
+@pytest.mark.skipif(not Path('/proc/self/fd').is_dir(), reason='needs /proc')
+def test_nothing_of_a_run_is_left_in_the_process(tmp_path: Path) -> None:
+    """Two trainings as unlike as can be; the second with a seed that does not follow the first."""
+
+    def seed_of(name: str, **changes: Any) -> int | None:
+        runner = DetectionRunner.from_cfg(notebook_config(tmp_path / name, **changes))
+        runner.train()
+        return runner.seed
+
+    other: dict[str, Any] = dict(
+        env_cfg=dict(
+            cudnn_benchmark=True, mp_cfg=dict(mp_start_method='spawn', opencv_num_threads=3)
+        ),
+        custom_hooks=[dict(type='EMAHook')],
+        log_level='DEBUG',
+        randomness=dict(seed=7, deterministic=True),
+    )
+    seeds = [seed_of('plain', randomness=dict(seed=None))]
+    before = process_state()
+    for name in ('first', 'second'):
+        seed_of(f'{name}-other', **other)
+        seeds.append(seed_of(name, randomness=dict(seed=None)))
+    after = process_state()
+    assert {
+        name: (before[name], after[name]) for name in after if before[name] != after[name]
+    } == {}
+    assert len(set(seeds)) == 3
 
 
 class Nested(Hook):
