@@ -77,6 +77,7 @@ def test_broken_json(tmp_path, content):
         (b'version https://git-lfs.github.com/spec/v1\noid sha256:1\n', 'git lfs pull'),
         (b'\n<!DOCTYPE html><html>', 'it is a web page'),
     ],
+    ids=['gzip', 'zip', 'lfs', 'html'],
 )
 def test_other_files_in_its_place(tmp_path, content, words):
     path = tmp_path / 'coco.json'

@@ -1,5 +1,6 @@
 """The data checks before the first step of a training."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,11 @@ from mmengine.dataset import ConcatDataset
 
 from mmdetr.datasets import CocoDataset, ShapesDataset
 from mmdetr.datasets.check import DatasetError
+from mmdetr.engine.distributed import init_cpu_process_group
 from mmdetr.engine.hooks import DatasetCheckHook
 from mmdetr.registry import HOOKS
 from tests.helpers.coco_files import GOOD_ANNOTATIONS, GOOD_IMAGES, write_coco, write_images
+from tests.helpers.ranks import run_ranks
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,3 +106,23 @@ def test_before_training_on_other_data() -> None:
 def test_on_by_default() -> None:
     cfg = Config.fromfile(ROOT / 'configs/_base_/default_runtime.py')
     assert isinstance(HOOKS.build(cfg.default_hooks.dataset_check), DatasetCheckHook)
+
+
+def _check(rank: int, folder: Path) -> None:
+    os.environ['XDG_CACHE_HOME'] = str(folder)
+    init_cpu_process_group('pytorch')
+    try:
+        DatasetCheckHook().before_train(runner_of(coco(folder / str(rank), [])))
+    except DatasetError as error:
+        (folder / f'message{rank}').write_text(str(error))
+
+
+def test_every_rank_ends_with_one_sentence(tmp_path: Path) -> None:
+    """Only the main rank looks at the data, and the others do not wait for it afterwards."""
+    for rank in (0, 1):
+        (tmp_path / str(rank)).mkdir()
+        write_images(tmp_path / str(rank), GOOD_IMAGES)
+    run_ranks(2, _check, tmp_path, limit=60)
+    assert 'none of 4 images has an object' in (tmp_path / 'message0').read_text()
+    message = (tmp_path / 'message1').read_text()
+    assert message == 'rank 1 of 2 ends with rank 0, which says why'

@@ -14,6 +14,7 @@ from mmdetr.datasets.check_masks import check_masks
 from mmdetr.datasets.check_objects import check_objects
 from mmdetr.datasets.check_scan import check_scan
 from mmdetr.datasets.local_files import is_local
+from mmdetr.engine.refusal import refuse_on_all_ranks
 from mmdetr.registry import HOOKS
 from mmdetr.utils.arguments import check_at_least
 
@@ -25,8 +26,8 @@ class DatasetCheckHook(Hook):
     """Log what tools/dataset/check.py finds without decoding images.
 
     Training and validation data are looked at before the first step, test data before the first
-    image; masks and panoptic PNGs of 50 images of each dataset. It runs on the main process. Most
-    findings are warnings.
+    image; masks and panoptic PNGs of 50 images of each dataset. The main process looks, and all
+    ranks end with it. Most findings are warnings.
 
     Args:
         num_files: Number of image files of each dataset to look for where they are not local;
@@ -44,36 +45,35 @@ class DatasetCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self._training = True
-        if is_main_process():
-            report(runner, find_problems(runner, self.num_files), 'trained on')
+        findings = find_problems(runner, self.num_files) if is_main_process() else []
+        report(runner, findings, 'trained on')
 
     def before_val(self, runner: Runner) -> None:
         """Check the data of a validation on its own; in training they are checked already."""
-        if not self._training and is_main_process():
-            findings = find_scoring_problems(
-                runner, runner.val_dataloader.dataset, 'validation data', self.num_files
-            )
-            report(runner, findings, 'scored')
+        if not self._training:
+            self._check_scoring(runner, runner.val_dataloader.dataset, 'validation data')
 
     def before_test(self, runner: Runner) -> None:
+        self._check_scoring(runner, runner.test_dataloader.dataset, 'test data')
+
+    def _check_scoring(self, runner: Runner, dataset: Any, name: str) -> None:
+        findings = []
         if is_main_process():
-            findings = find_scoring_problems(
-                runner, runner.test_dataloader.dataset, 'test data', self.num_files
-            )
-            report(runner, findings, 'scored')
+            findings = find_scoring_problems(runner, dataset, name, self.num_files)
+        report(runner, findings, 'scored')
 
 
 def report(runner: Runner, findings: list[Finding], purpose: str) -> None:
-    """Log findings and raise the errors among them."""
+    """Log findings and raise the errors among them, on all ranks."""
     for level, text in findings:
         if level != 'error':
             runner.logger.log(logging.getLevelName(level.upper()), text)
     errors = [text for level, text in findings if level == 'error']
-    if errors:
-        raise DatasetError(
-            f'the data cannot be {purpose}: {"; ".join(errors)} '
-            '(default_hooks.dataset_check=None leaves out this check)'
-        )
+    problem = (
+        f'the data cannot be {purpose}: {"; ".join(errors)} '
+        '(default_hooks.dataset_check=None leaves out this check)'
+    )
+    refuse_on_all_ranks(problem if errors else None, DatasetError)
 
 
 def find_problems(runner: Runner, num_files: int) -> list[Finding]:

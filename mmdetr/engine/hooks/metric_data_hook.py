@@ -14,6 +14,7 @@ from mmdetr.datasets.coco_json import read_coco_json
 from mmdetr.datasets.local_files import read_file
 from mmdetr.datasets.panoptic_json import read_panoptic_json
 from mmdetr.datasets.wrappers import leaf_datasets
+from mmdetr.engine.refusal import refuse_on_all_ranks
 from mmdetr.evaluation import CocoMetric
 from mmdetr.registry import HOOKS
 from mmdetr.utils.text import shorten
@@ -49,25 +50,27 @@ class MetricDataHook(Hook):
             pair = (id(dataset), id(metric))
             if isinstance(metric, CocoMetric) and pair not in self._compared:
                 self._compared.add(pair)
-                _check_metric(metric, leaf_datasets(dataset), stage)
+                problem = _check_metric(metric, leaf_datasets(dataset), stage)
+                refuse_on_all_ranks(problem, DatasetError)
 
 
-def _check_metric(metric: CocoMetric, leaves: list, stage: str) -> None:
+def _check_metric(metric: CocoMetric, leaves: list, stage: str) -> str | None:
     files = [leaf.ann_file for leaf in leaves if _is_boxes(leaf)]
     if metric.ann_file is None:
         if len(files) == len(leaves) == 1 and not metric.format_only:
             metric.ann_file = files[0]
-        return
+        return None
     for leaf in leaves:
         if not isinstance(leaf, CocoDataset) or _same_content(leaf.ann_file, metric.ann_file):
             continue
         problem = _difference(leaf, metric.ann_file)
         if problem:
-            raise DatasetError(
+            return (
                 f'{stage}_evaluator.ann_file {metric.ann_file} is not of the data that are '
                 f'evaluated, {stage}_dataloader.dataset.ann_file {leaf.ann_file}: {problem}. Set '
                 f'both to the same file, or leave out {stage}_evaluator.ann_file'
             )
+    return None
 
 
 def _is_boxes(dataset: Any) -> bool:
