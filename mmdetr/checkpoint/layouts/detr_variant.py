@@ -133,10 +133,10 @@ def check_variant(file: 'CheckpointFile', model: nn.Module, report: 'LoadReport'
         report.notes.append('the file has a mask head, the model none: only its boxes are loaded')
     elif own and not found:
         report.notes.append('the file has no mask head: its box model is the start of training one')
-    _check_dilation(file, model, report)
+    check_dilation(file, model, report)
 
 
-def _check_dilation(file: 'CheckpointFile', model: nn.Module, report: 'LoadReport') -> None:
+def check_dilation(file: 'CheckpointFile', model: nn.Module, report: 'LoadReport') -> None:
     """Report DC5 weights in a plain model or the other way round.
 
     They have the same names and shapes and work badly in each other's model.

@@ -78,15 +78,16 @@ class DFINECriterion(QueryCriterion):
                 f'DFINECriterion is for the distributions of a DFINEHead, not for a '
                 f'{type(prediction).__name__}'
             )
-        further = {'pre_': prediction.first, 'enc_': prediction.proposals}
-        further = {prefix: each for prefix, each in further.items() if each is not None}
+        parts = {'pre_': prediction.first, 'enc_': prediction.proposals}
+        further = {prefix: each for prefix, each in parts.items() if each is not None}
         outputs = _stack([*further.values(), prediction])
         if further:
             own = self.match(_stack(list(further.values())), targets)
             assignment = _join(own, assignment)
         shared = assignment
         if self.union_matching:
-            shared = union_of_matches(assignment, *prediction.logits.shape[1:3], targets)
+            num_images, num_queries = prediction.logits.shape[1:3]
+            shared = union_of_matches(assignment, num_images, num_queries, targets)
         num_objects = sum(len(target.labels) for target in targets)
         shared_factor = shared.query.shape[1] if self.union_matching else num_objects
         factors = self._factors(prediction.logits, num_objects, shared_factor)
@@ -173,7 +174,7 @@ class DFINECriterion(QueryCriterion):
         ious = intersection_over_union(
             cxcywh_to_xyxy(bboxes.detach()), cxcywh_to_xyxy(target_bboxes)
         )
-        losses = {}
+        losses: dict[str, Tensor] = {}
         if self.loss_fgl is not None:
             start = prediction.first.bboxes.expand_as(prediction.bboxes)[matched]
             values = self.loss_fgl(

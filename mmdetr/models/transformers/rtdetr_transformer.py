@@ -17,6 +17,7 @@ from mmdetr.models.layers.deformable_attention_v2 import DeformableAttentionV2
 from mmdetr.registry import MODELS
 from mmdetr.utils.arguments import check_at_least
 
+from .encoder_decoder import xavier_init
 from .records import Queries, Refine, TransformerOutput
 
 
@@ -147,8 +148,7 @@ class RTDETRDecoder(nn.Module):
         sizes = (embed_dims, num_heads, feedforward_channels, num_points, sampling)
         self.layers = nn.ModuleList(self.layer_type(*sizes) for _ in range(num_layers))
         self.query_pos_head = MLP(4, 2 * embed_dims, embed_dims, 2)
-        for layer in self.query_pos_head.layers:
-            nn.init.xavier_uniform_(layer.weight)
+        xavier_init(self.query_pos_head)
 
     def forward(
         self, queries: Queries, memory: Memory, refine: Refine, all_layers: bool = False
