@@ -85,13 +85,20 @@ def test_their_file_gives_their_numbers(case: str, tmp_path) -> None:
     assert_same_predictions(ours, theirs, list(range(91)))
 
 
-def test_they_load_our_file(tmp_path) -> None:
-    ours = ours_of('conditional', num_classes=80)
+@pytest.mark.parametrize(
+    ('case', 'kind'),
+    [
+        ('conditional', 'ConditionalDetrForObjectDetection'),
+        ('dab_patterns', 'DabDetrForObjectDetection'),
+    ],
+)
+def test_they_load_our_file(case: str, kind: str, tmp_path) -> None:
+    ours = ours_of(case, num_classes=80)
     path = tmp_path / 'ours.pth'
     torch.save(dict(meta={}, state_dict=ours.state_dict()), path)
     convert(read_checkpoint(path), tmp_path / 'hf' / 'model.safetensors', 'huggingface')
 
-    theirs, info = transformers.ConditionalDetrForObjectDetection.from_pretrained(
+    theirs, info = getattr(transformers, kind).from_pretrained(
         tmp_path / 'hf', output_loading_info=True
     )
 
