@@ -96,10 +96,9 @@ class AnchorHead(DETRHead):
 
     def decode(self, output: TransformerOutput) -> SetPrediction:
         """Turn hidden states [L, B, Q, D] and anchors [L, B, Q, 4] into classes and boxes."""
-        assert output.reference_points is not None
         return SetPrediction(
             self.cls_branch(output.hidden),
-            move_points(self.reg_branch(output.hidden), output.reference_points, self.eps),
+            move_points(self.reg_branch(output.hidden), output.points(), self.eps),
             class_activation=self.class_activation,
         )
 

@@ -28,9 +28,8 @@ class ConditionalHead(DETRHead):
 
     def decode(self, output: TransformerOutput) -> SetPrediction:
         """Turn hidden states [L, B, N, D] and points [L, B, N, 2] into classes and boxes."""
-        assert output.reference_points is not None
         return SetPrediction(
             self.cls_branch(output.hidden),
-            move_points(self.reg_branch(output.hidden), output.reference_points),
+            move_points(self.reg_branch(output.hidden), output.points()),
             class_activation=self.class_activation,
         )

@@ -68,7 +68,7 @@ class SeparateSelfAttention(_HeadsOfLinear):
         """
         q = self.query_content(x) + self.query_position(query_pos)
         k = self.key_content(x) + self.key_position(query_pos)
-        q, k, v = map(self._split_heads, (q, k, self.value(x)))
+        q, k, v = (self._split_heads(part) for part in (q, k, self.value(x)))
         return self._attend(q, k, v, attn_mask)
 
 
