@@ -199,9 +199,9 @@ class _Sampling(torch.autograd.Function):
         grads = [torch.empty_like(each) for each in inputs]
         grad = grad.contiguous()
         for images in _groups(*inputs[2].shape[:2]):
-            found = _backward(
-                _Group(*(each[images] for each in inputs), layout), grad[images], layout
-            )
+            value, locations, weights = (each[images] for each in inputs)
+            group = _Group(value, locations, weights, layout)
+            found = _backward(group, grad[images], layout)
             for result, part in zip(grads, found, strict=True):
                 result[images] = part.view_as(result[images])
         return (*grads, None)
