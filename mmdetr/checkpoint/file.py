@@ -168,7 +168,13 @@ def weights_in(content: Any, filename: str) -> StateDict:
 
 
 def _candidates(content: Mapping) -> Iterator[Mapping]:
-    """Where weights may be; averages come last, for files that have nothing else."""
+    """Where weights may be; averages come last, for files that have nothing else.
+
+    RT-DETR and D-FINE are evaluated with their average, which stands with its number of updates.
+    """
+    average = content.get('ema')
+    if isinstance(average, Mapping) and average.keys() >= {'module', 'updates'}:
+        yield average['module']
     for name in ('state_dict', 'model', *_AVERAGES):
         value = content.get(name)
         for inner in (value, value.get('module') if isinstance(value, Mapping) else None):
