@@ -194,7 +194,13 @@ def _check_plain(name: str, value: Tensor, filename: str) -> None:
 
 
 def _candidates(content: Mapping) -> Iterator[Mapping]:
-    """Where weights may be; averages come last, for files that have nothing else."""
+    """Where weights may be; averages come last, for files that have nothing else.
+
+    RT-DETR and D-FINE are evaluated with their average, which stands with its number of updates.
+    """
+    average = content.get('ema')
+    if isinstance(average, Mapping) and average.keys() >= {'module', 'updates'}:
+        yield average['module']
     for name in ('state_dict', 'model', *_AVERAGES):
         value = content.get(name)
         for inner in (value, value.get('module') if isinstance(value, Mapping) else None):

@@ -10,6 +10,7 @@ from mmdetr.models.backbones.resnet import ResNet
 
 from .conv_norm import conv_norm, fold
 from .mask_head import FastMaskHead
+from .rep_vgg import fold_conv_norms
 from .winograd import WinogradConv2d
 
 # With fewer channels the transforms cost more than the products save.
@@ -59,13 +60,14 @@ def _shortcut(downsample: nn.Sequential | None, x: Tensor) -> Tensor:
 
 
 def fold_batch_norms(model: nn.Module, winograd: bool = False) -> None:
-    """Fold the batch norms of all ResNets in a model for good; it then only infers.
+    """Fold the batch norms of backbones and necks of ours for good; these then only infer.
 
     Args:
-        model: A model whose ResNets have their fast forms.
-        winograd: Compute 3x3 convolutions of 128 channels and more in Winograd's form, that of a
+        model: A model whose ResNets have their fast forms. ConvNorms and RepVGG blocks need none.
+        winograd: Compute 3x3 convolutions of 128 channels and more in Winograd's form, those of a
             mask head included, for float32 on a CPU.
     """
+    fold_conv_norms(model, _WINOGRAD_CHANNELS if winograd else None)
     for module in model.modules():
         if isinstance(module, FastResNet):
             fold(module, 'conv1', 'bn1')

@@ -27,6 +27,22 @@ _PRIOR_BIAS = -math.log(99)
 _MARGIN = 0.01
 
 
+class LabelTable(nn.Embedding):
+    """A learned vector for each class, and one that stays zero for slots without object.
+
+    Args:
+        num_classes: K.
+        embed_dims: D.
+    """
+
+    # For reading checkpoints, see mmdetr.checkpoint.model_rows: the last row is no class.
+    class_rows = ('weight',)
+    has_no_object_row = True
+
+    def __init__(self, num_classes: int, embed_dims: int) -> None:
+        super().__init__(num_classes + 1, embed_dims, padding_idx=num_classes)
+
+
 @MODELS.register_module()
 class RTDETRHead(DETRHead):
     """Predict a set of N boxes and classes from the maps of a HybridEncoder.
@@ -71,10 +87,7 @@ class RTDETRHead(DETRHead):
         )
         self.denoising = build_denoising(denoising, num_classes)
         if self.denoising is not None:
-            # The last row, for slots without object, stays zero.
-            self.label_embedding = nn.Embedding(
-                num_classes + 1, self.embed_dims, padding_idx=num_classes
-            )
+            self.label_embedding = LabelTable(num_classes, self.embed_dims)
 
     @property
     def class_rows(self) -> tuple[str, ...]:  # type: ignore[override]
