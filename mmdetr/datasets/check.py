@@ -13,6 +13,7 @@ from mmdetr.utils.text import shorten
 from .box_formats import NORMALISED, PERCENT, SWAPPED
 from .coco_suspicions import Suspicions
 from .file_names import hint
+from .image_scan import other_sizes, scan_images
 from .local_files import is_local
 from .transforms import LoadImageFromFile, UnreadableImageError
 from .wrappers import leaf_datasets
@@ -101,20 +102,26 @@ def check_files(dataset: Any, name: str, sample: int | None) -> list[Finding]:
 
 
 def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
-    """Find images that cannot be decoded, or of another size than the annotation file says.
+    """Find images that cannot be decoded.
+
+    Files that are missing, or whose headers say already that they are of no use, are left to
+    :func:`check_files` and :func:`~.check_scan.check_scan`.
 
     Args:
         dataset: One of :func:`named_leaves`.
         name: How messages call it.
-        sample: Number of images to decode, evenly spread; None for all. Missing files are left out.
+        sample: Number of images to decode, evenly spread; None for all.
     """
     infos = [info for info in image_infos(dataset, sample) if 'img_path' in info]
+    scan = scan_images([info['img_path'] for info in infos], cache=False)
+    known = {*scan.missing, *scan.problems, *other_sizes(scan, infos)}
+    decoded = [info for info in infos if info['img_path'] not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = [problem for problem in pool.map(_decode_problem, infos) if problem]
+        problems = [problem for problem in pool.map(_decode_problem, decoded) if problem]
     if not problems:
         return []
     level = rate_bad_images(dataset, len(problems), len(problems) == len(infos))
-    text = f'{name}: {len(problems)} of {len(infos)} images decoded cannot be used: '
+    text = f'{name}: {len(problems)} of {len(decoded)} images decoded cannot be used: '
     return [Finding(level, text + shorten(problems, separator='; '))]
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmdetr.datasets import CocoDataset
+from mmdetr.engine.hooks import MetricDataHook
 from mmdetr.evaluation import CocoMetric
 from mmdetr.registry import METRICS
 from mmdetr.structures import DetDataSample
@@ -299,6 +301,41 @@ def test_areas_of_the_file_count_without_naming_it_to_the_metric(tmp_path, backe
     stats, _ = pycocotools_run(ann_file, as_results(samples))
     scores = run(samples, meta=meta, backend=backend)
     np.testing.assert_allclose([scores[name] for name in STATS], stats, atol=1e-9)
+
+
+@pytest.mark.parametrize('named', [True, False])
+@pytest.mark.parametrize('areas', ['masks', 'some', 'none'])
+def test_sizes_with_and_without_naming_the_file(tmp_path, areas, named):
+    """Crowds and boxes that leave their images among them, as a runner scores them."""
+    ann_file, samples = random_dataset(tmp_path, seed=3)
+    content = json.loads(ann_file.read_text())
+    for number, each in enumerate(content['annotations']):
+        each['iscrowd'] = int(number % 7 == 0)
+        if number % 5 == 0:
+            each['bbox'][0] = 480
+        if areas == 'none' or (areas == 'some' and number % 2):
+            del each['area']
+        elif areas == 'some' and number % 3 == 0:
+            each['area'] = None
+        else:
+            each['area'] *= 0.5
+    ann_file.write_text(json.dumps(content))
+    metric = CocoMetric(str(ann_file) if named else None)
+    dataset = CocoDataset(str(ann_file), test_mode=True)
+    evaluator = Evaluator(metric)
+    loader = SimpleNamespace(dataset=dataset)
+    MetricDataHook().before_test(SimpleNamespace(test_dataloader=loader, test_evaluator=evaluator))
+    evaluator.dataset_meta = dataset.metainfo
+    evaluator.process(samples)
+    scores = evaluator.evaluate(len(samples))
+
+    for each in content['annotations']:  # pycocotools cannot do without
+        if each.get('area') is None:
+            each['area'] = each['bbox'][2] * each['bbox'][3]
+    ann_file.write_text(json.dumps(content))
+    stats, _ = pycocotools_run(ann_file, as_results(samples))
+    assert min(stats[3:6]) > 0
+    np.testing.assert_allclose([scores[name] for name in STATS], stats, atol=1e-12)
 
 
 def test_classes_by_name(tmp_path):
