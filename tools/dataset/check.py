@@ -24,8 +24,8 @@ The exit status is 1 if there is an error: something that training or testing ca
         '--decode',
         default='200',
         metavar='N|all',
-        help="so many images of each dataset are decoded and so many images' masks are drawn; of all "
-        'others, headers are read (default: 200)',
+        help='so many images of each dataset are decoded, with their masks; of all others, headers '
+        'are read (default: 200)',
     )
     parser.add_argument(
         '--num-gpus', type=int, default=1, help='processes of the training (default: 1)'

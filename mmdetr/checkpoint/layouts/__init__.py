@@ -1,6 +1,6 @@
 """Published layouts of checkpoints, one module per architecture."""
 
-from . import deformable, detr, queries, realtime  # noqa: F401  # registers the layouts
+from . import deformable, detr, queries, realtime  # noqa: F401  register themselves
 from .layout import (
     OTHER,
     OWN_FORMAT,
