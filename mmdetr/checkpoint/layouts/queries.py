@@ -7,6 +7,7 @@ from .detr import _to_huggingface as _split_attention
 from .detr_variant import check_dilation
 from .layout import OWN_FORMAT, Architecture, Layout, StateDict, register_layout
 from .query_variant import (
+    anchor_config,
     check_anchors,
     conditional_config,
     guess_anchor_variant,
@@ -226,7 +227,6 @@ register_layout(
         rows=_huggingface_anchors(),
         spell=str,
         model_types=('dab-detr',),
-        suffixes=(),
-        config=None,
+        config=anchor_config,
     )
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # What the authors' code trains with, for files that do not say.
 _TEMPERATURE = 20
+_NOT_OF_DAB = ('d_model', 'position_embedding_type')
 
 
 @dataclass(frozen=True)
@@ -87,4 +88,26 @@ def conditional_config(file: 'CheckpointFile', names: tuple | None) -> dict[str,
     return huggingface_config(file, labels) | {
         'architectures': ['ConditionalDetrForObjectDetection'],
         'model_type': 'conditional_detr',
+    }
+
+
+def anchor_config(file: 'CheckpointFile', names: tuple | None) -> dict[str, Any]:
+    """What transformers' DabDetrConfig needs beside its defaults.
+
+    transformers clamps the inverse sigmoid at 1e-5, the authors' code and ours at 1e-3: boxes at
+    the borders of an image may differ.
+
+    Raises:
+        ValueError: The format has no place for this model.
+    """
+    variant = guess_anchor_variant(file.state_dict)
+    config = conditional_config(file, names) | {
+        'architectures': ['DabDetrForObjectDetection'],
+        'model_type': 'dab-detr',
+        'hidden_size': variant.embed_dims,
+        'num_queries': variant.num_queries,
+        'num_patterns': variant.patterns,
+    }
+    return {name: value for name, value in config.items() if name not in _NOT_OF_DAB} | {
+        f'temperature_{side}': temperature(file) or _TEMPERATURE for side in ('height', 'width')
     }

@@ -98,7 +98,7 @@ class AnchorHead(DETRHead):
         """Turn hidden states [L, B, Q, D] and anchors [L, B, Q, 4] into classes and boxes."""
         return SetPrediction(
             self.cls_branch(output.hidden),
-            move_points(self.reg_branch(output.hidden), output.reference_points, self.eps),
+            move_points(self.reg_branch(output.hidden), output.points(), self.eps),
             class_activation=self.class_activation,
         )
 

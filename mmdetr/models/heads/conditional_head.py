@@ -30,6 +30,6 @@ class ConditionalHead(DETRHead):
         """Turn hidden states [L, B, N, D] and points [L, B, N, 2] into classes and boxes."""
         return SetPrediction(
             self.cls_branch(output.hidden),
-            move_points(self.reg_branch(output.hidden), output.reference_points),
+            move_points(self.reg_branch(output.hidden), output.points()),
             class_activation=self.class_activation,
         )

@@ -68,7 +68,8 @@ class SeparateSelfAttention(_HeadsOfLinear):
         """
         q = self.query_content(x) + self.query_position(query_pos)
         k = self.key_content(x) + self.key_position(query_pos)
-        return self._attend(*map(self._split_heads, (q, k, self.value(x))), attn_mask)
+        q, k, v = (self._split_heads(part) for part in (q, k, self.value(x)))
+        return self._attend(q, k, v, attn_mask)
 
 
 class ConditionalCrossAttention(_HeadsOfLinear):

@@ -29,8 +29,8 @@ class MLP(nn.Module):
 
     def start_at_zero(self) -> None:
         """Let the output be 0 at the start of the training."""
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_channels] -> [..., out_channels]."""

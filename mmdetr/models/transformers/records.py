@@ -50,6 +50,19 @@ class TransformerOutput(NamedTuple):
     reference_points: Tensor | None
     memory: Tensor
 
+    def points(self) -> Tensor:
+        """Return the reference points, for a head that cannot do without.
+
+        Raises:
+            ValueError: The decoder has none.
+        """
+        if self.reference_points is None:
+            raise ValueError(
+                'the head needs reference points, which transformer.decoder does not give: set it '
+                'to ConditionalDecoder or AnchorDecoder, as the head wants'
+            )
+        return self.reference_points
+
 
 class Memory(NamedTuple):
     """The pixels of several feature maps (levels), and where they are.
