@@ -12,7 +12,9 @@ from mmdetr.checkpoint import load_file
 from mmdetr.engine.runner import DetectionRunner
 from mmdetr.registry import MODELS
 from mmdetr.structures import SetTarget
+from tests.helpers.ranks import run_ranks
 
+from .test_ranks import EXACT, _train
 from .test_tools_chain import ROOT, SMALL, InterruptError, rename, scalars
 
 MODELS_OF_DEMO = [
@@ -108,3 +110,17 @@ def test_checkpointing_changes_no_gradient_and_no_gradient_is_missing(name: str)
         gradients.append({n: p.grad for n, p in named.items() if p.grad is not None})
     for weight, value in gradients[0].items():
         torch.testing.assert_close(gradients[1][weight], value, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_rank_without_any_object_trains_along(tmp_path) -> None:
+    """It has no denoising query either, but every loss and every gradient that the other has."""
+    options = {**EXACT, 'train_dataloader.batch_size': 2, 'default_hooks.dataset_check': None}
+    for key, value in dict(type='SparseShapesDataset', empty=2).items():
+        options[f'train_dataloader.dataset.{key}'] = value
+    cfg = small_config('dn', tmp_path, **options)
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    run_ranks(2, _train, cfg)
+    lines = [line for line in scalars(tmp_path) if 'loss' in line]
+    assert len(lines) == 4
+    assert all('d0.dn_loss_cls' in line and np.isfinite(line['loss']) for line in lines)
