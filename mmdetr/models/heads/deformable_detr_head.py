@@ -166,12 +166,9 @@ class DeformableDETRHead(DETRHead):
 
     def decode(self, output: TransformerOutput) -> SetPrediction:
         """Turn hidden states [L, B, N, D] and their reference points into classes and boxes."""
-        assert output.reference_points is not None
         layers = range(self.num_layers - len(output.hidden), self.num_layers)
         logits, bboxes = [], []
-        for i, hidden, references in zip(
-            layers, output.hidden, output.reference_points, strict=True
-        ):
+        for i, hidden, references in zip(layers, output.hidden, output.points(), strict=True):
             logits.append(self.cls_branches[0 if self.share_branches else i](hidden))
             bboxes.append(self.refine(i, hidden, references))
         return SetPrediction(

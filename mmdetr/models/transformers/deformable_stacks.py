@@ -218,7 +218,8 @@ class AnchorDeformableDecoder(DeformableDecoder):
         **kwargs: As in DeformableDecoder.
 
     Source: DAB-DETR, equations 2 and 3 (position of a box, and its scale); DINO takes the position
-        alone.
+        alone. Boxes are encoded in the frame of the padded image, as in the authors' code, so
+        padding changes the predictions a little.
     """
 
     def __init__(self, embed_dims: int, query_scale: bool = False, **kwargs: Any) -> None:
