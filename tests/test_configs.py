@@ -313,6 +313,8 @@ RUN_ELSEWHERE = [name for name in LEAVES if ELSEWHERE.search(name)]
 def test_forward_and_backward(name):
     """All parameters but the frozen ones get gradients, so that distributed training works."""
     cfg = Config.fromfile(ROOT / name)
+    if cfg.model.backbone.type == 'TimmBackbone':
+        pytest.importorskip('timm')
     model = MODELS.build(cfg.model).train()
     size = 480 if 'short' in name else 64
     sample = DetDataSample(metainfo=dict(img_id=1))
@@ -361,10 +363,12 @@ def test_misspelt_option_is_named(key):
 HANDED_ON = {
     'RandomChoiceResize': {'keep_ratio'},  # to the Resize it makes
     'OptimWrapper': {'paramwise_cfg'},
+    'EMAHook': {'momentum', 'gamma', 'update_buffers'},  # to the averaged model
     'CosineAnnealingLR': {'convert_to_iter_based'},
 }
 # What configs build other entries from; everything else at the top level is for the runner.
 VARIABLES = {'data_root', 'dataset_type', 'train_scales', 'train_pipeline', 'test_pipeline'}
+VARIABLES |= {'average', 'image_size', 'plain_pipeline'}
 
 
 def registered(name: str) -> Any:

@@ -56,6 +56,8 @@ def count_macs(model: nn.Module, config: dict[str, Any], shape: tuple[int, int])
 def test_numbers(row: dict[str, Any]) -> None:
     path = CONFIGS / row['path']
     config = Config.fromfile(path)
+    if config.model.backbone.type == 'TimmBackbone':
+        pytest.importorskip('timm')
     model = COMPLEXITY['build'](config)
     trainable = COMPLEXITY['count_parameters'](model)[1]
     assert f'{trainable / 1e6:.{decimals(row["parameters"])}f}' == row['parameters']

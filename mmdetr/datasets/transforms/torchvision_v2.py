@@ -84,7 +84,8 @@ class RandomZoomOut(TorchvisionTransform):
     def __init__(
         self, prob: float = 0.5, side_range: Sequence[float] = (1.0, 4.0), fill: int = 0
     ) -> None:
-        super().__init__(v2.RandomZoomOut(fill=fill, side_range=side_range, p=prob))
+        fills = {tv_tensors.Image: fill, 'others': 0}  # around a mask is nothing of it
+        super().__init__(v2.RandomZoomOut(fill=fills, side_range=side_range, p=prob))
 
 
 @TRANSFORMS.register_module()
