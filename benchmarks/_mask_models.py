@@ -124,9 +124,7 @@ def train_masks(
     torch.set_num_threads(1)
     inputs, _ = images(batch, height, width, padded=False)
     targets = objects(batch, count)
-    samples = data_samples(targets, height, width)
-    for sample in samples:
-        sample.gt_instances.masks = _filled(sample, height, width)
+    samples = data_samples(targets, height, width, with_masks=True)
     build = dict(ours=_train_ours, authors=_train_authors)[kind]
     model, loss = build(path, inputs, samples, targets, frozen)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -143,14 +141,6 @@ def train_masks(
             return dict(loss=np.array(float(loss())))
 
     return run, outputs
-
-
-def _filled(sample: DetDataSample, height: int, width: int) -> Tensor:
-    boxes = sample.gt_instances.bboxes.round().long()
-    masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
-    for mask, (left, top, right, bottom) in zip(masks, boxes.tolist(), strict=True):
-        mask[top:bottom, left:right] = True
-    return masks
 
 
 def _train_ours(

@@ -13,20 +13,31 @@ from typing import Any
 
 from _common import parser, ratio, summary, write_result
 
+CASES = ('inference', 'training-head', 'training-all', 'instances', 'panoptic')
+FORMS: dict[str, dict[str, Any]] = {
+    'plain, 100 masks': dict(plain=True),
+    '100 masks': {},
+    '15 masks': dict(kept=15),
+    'optimised, 100 masks': dict(optimize=True),
+    'optimised, 15 masks': dict(optimize=True, kept=15),
+}
+
 
 def parse_args() -> argparse.Namespace:
     options = parser(__doc__, authors=True, size=(800, 1066), repeats=3)
     options.add_argument(
         '--training-size', type=int, nargs=2, default=(512, 640), metavar=('H', 'W')
     )
+    options.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES))
+    options.add_argument('--forms', nargs='+', choices=FORMS, default=list(FORMS))
     args = options.parse_args()
     if args.authors is None:
         sys.exit('error: nothing to compare with: give --authors')
     return args
 
 
-def cases(args: argparse.Namespace, paths: dict[str, str]) -> dict[str, tuple[dict, float]]:
-    """Factories and arguments of the peers, the reference first, and how far they may differ."""
+def cases(args: argparse.Namespace, paths: dict[str, str]) -> dict[str, tuple[str, dict, float]]:
+    """Title, factories and arguments of the peers, and how far they may differ."""
     import _mask_models as models
 
     size = dict(height=args.size[0], width=args.size[1])
@@ -48,19 +59,18 @@ def cases(args: argparse.Namespace, paths: dict[str, str]) -> dict[str, tuple[di
         return {kind: (factory, dict(size, kind=kind)) for kind in ('authors', 'ours')}
 
     boxes = {'boxes alone': (models.infer_boxes, dict(size, path=paths['ours']))}
-    forms: dict[str, dict] = {
-        'plain, 100 masks': dict(plain=True),
-        '100 masks': {},
-        '15 masks': dict(kept=15),
-        'optimised, 100 masks': dict(optimize=True),
-        'optimised, 15 masks': dict(optimize=True, kept=15),
-    }
+    forms = {name: FORMS[name] for name in args.forms}
+    small, large = (' x '.join(map(str, each)) for each in (args.training_size, args.size))
     return {
-        'inference, batch 1': (each(models.infer_masks, size, forms) | boxes, 1e-2),
-        'training the mask head, batch 2': (step(True), 1e-2),
-        'training all, batch 2': (step(False), 1e-2),
-        'instance masks': (processing(models.instances), 1e-4),
-        'panoptic segments': (processing(models.panoptic), 1e-3),
+        'inference': (
+            f'inference, batch 1, {large}',
+            each(models.infer_masks, size, forms) | boxes,
+            1e-2,
+        ),
+        'training-head': (f'training the mask head, batch 2, {small}', step(True), 1e-2),
+        'training-all': (f'training all, batch 2, {small}', step(False), 1e-2),
+        'instances': (f'instance masks, {large}', processing(models.instances), 1e-4),
+        'panoptic': (f'panoptic segments, {large}', processing(models.panoptic), 1e-3),
     }
 
 
@@ -97,12 +107,13 @@ def main() -> None:
 
     results = {}
     with random_mask_weights() as paths:
-        for name, (peers, tolerance) in cases(args, paths).items():
-            height, width = args.training_size if name.startswith('training') else args.size
-            title = f'{name}, {height} x {width}'
+        known = cases(args, paths)
+        for name in args.cases:
+            title, peers, tolerance = known[name]
             print(title, flush=True)
             results[title] = measure(peers, tolerance, args.repeats, args.authors)
-    write_result('masks', dict(cases=results))
+    part = '' if set(args.cases) == set(CASES) else '_' + '_'.join(args.cases)
+    write_result(f'masks{part}', dict(cases=results))
 
 
 if __name__ == '__main__':
