@@ -71,6 +71,7 @@ def _is_builder(code: CodeType) -> bool:
 
 def _reason(error: Exception) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = text.partition('Exception raised from ')[0]  # torch's own stack
     if _WORKER in text:  # what torch makes of the error of a worker: its last line says it
         text = text.strip().splitlines()[-1].partition(': ')[2]
     return ' '.join(text.split()) or type(error).__name__

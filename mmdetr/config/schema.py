@@ -16,6 +16,8 @@ Share = Annotated[float, Range(least=0, most=1)]
 NotNegative = Annotated[float, Range(least=0)]
 LogLevel = Literal['NOTSET', 'DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'FATAL', 'CRITICAL']
 WholeNumber = Annotated[int, Range(least=0)]
+Layers = Annotated[int, Range(least=0, most=1000)]
+Rule = Literal['greater', 'less']
 
 
 class Component(TypedDict):
@@ -206,6 +208,10 @@ HINTS_BY_CLASS: dict[str, dict[str, Any]] = {
         start_factor=Annotated[float, Range(above=0, most=1)], end_factor=Share
     ),
     'ConstantParamScheduler': dict(factor=Share),
+    'DETRTransformer': dict(
+        num_encoder_layers=Layers, num_decoder_layers=Layers, feedforward_channels=WholeNumber
+    ),
+    'CheckpointHook': dict(rule=Rule | list[Rule] | None),
     'ShapesDataset': dict(num_images=Annotated[int, Range(least=1, most=10**8)]),
     'MultiStepParamScheduler': dict(gamma=Positive, milestones=list[WholeNumber]),
     'CosineAnnealingParamScheduler': dict(T_max=Count | None, eta_min=NotNegative | None),

@@ -388,6 +388,21 @@ def test_types_that_nobody_registered(key: str, name: str, text: str) -> None:
     assert str(caught.value).startswith(f'{key}.type: ')
 
 
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('model.bbox_head.transformer.num_encoder_layers', 10**30),  # would be built for ever
+        ('model.bbox_head.transformer.num_decoder_layers', -1),
+        ('model.bbox_head.transformer.feedforward_channels', -1),
+        ('default_hooks.checkpoint.rule', 'abc'),
+        ('default_hooks.checkpoint.rule', ''),
+    ],
+)
+def test_values_that_are_built_into_nonsense(key: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f'^{re.escape(key)} must be'):
+        check_config_types(changed(DEMO, key, value))
+
+
 def test_types_of_other_peoples_parts_are_theirs() -> None:
     """Whoever takes a dict may have names of its own."""
     config = dict(custom_hooks=[dict(type='ProfilerHook', on_trace_ready=dict(type='log_trace'))])

@@ -235,6 +235,37 @@ def test_hooks_with_counters(tmp_path: Path) -> None:
     assert kept == {**counts, 'in_succession': 0}
 
 
+class Counting(Hook):
+    """A hook of one's own that counts in steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.count = step, 0
+
+    def after_train_iter(self, runner: Any, *_: Any, **__: Any) -> None:
+        self.count += self.step
+
+    def state_dict(self) -> dict:
+        return dict(count=self.count)
+
+    def load_state_dict(self, state: dict) -> None:
+        self.count = state['count']
+
+
+def test_two_hooks_of_one_class_keep_their_own_counts(tmp_path: Path) -> None:
+    def run(steps: tuple[int, ...], **changes: Any) -> tuple[list[int], str]:
+        hooks = [dict(type=Counting, step=step) for step in steps]
+        runner = DetectionRunner.from_cfg(toy_config(tmp_path, custom_hooks=hooks, **changes))
+        runner.train()
+        log = (tmp_path / runner.timestamp / f'{runner.timestamp}.log').read_text()
+        return [hook.count for hook in runner.hooks if isinstance(hook, Counting)], log
+
+    run((1, 100), train_cfg__max_epochs=2)
+    assert run((1, 100), resume='auto', train_cfg__max_epochs=3)[0] == [15, 1500]
+    counts, log = run((1,), resume='auto')
+    assert counts == [20]
+    assert 'Resuming: Counting_2 of the checkpoint is no hook of this run' in log
+
+
 def test_changed_annotation_file_is_named(tmp_path: Path, monkeypatch: Any) -> None:
     """By its content, wherever it is and whatever its name and time are."""
     file = tmp_path / 'train.json'

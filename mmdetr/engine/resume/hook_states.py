@@ -1,5 +1,6 @@
 """What hooks remember of a run, in its checkpoints and back."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,23 @@ if TYPE_CHECKING:
 
 
 def hook_states(runner: 'DetectionRunner') -> dict[str, Any]:
-    """Collect the states of the hooks that have a ``state_dict``, by class name."""
+    """Collect the states of the hooks that have a ``state_dict``, by name."""
     return {
-        type(hook).__name__: to_plain_data(hook.state_dict())
-        for hook in runner.hooks
+        name: to_plain_data(hook.state_dict())
+        for name, hook in _named_hooks(runner)
         if hasattr(hook, 'state_dict') and hasattr(hook, 'load_state_dict')
     }
+
+
+def _named_hooks(runner: 'DetectionRunner') -> list[tuple[str, Any]]:
+    """Hooks by class name, with a number from the second of a class on."""
+    named: list[tuple[str, Any]] = []
+    counts: Counter[str] = Counter()
+    for hook in runner.hooks:
+        name = type(hook).__name__
+        counts[name] += 1
+        named.append((name if counts[name] == 1 else f'{name}_{counts[name]}', hook))
+    return named
 
 
 def restore_hooks(runner: 'DetectionRunner', states: Any) -> None:
@@ -31,17 +43,20 @@ def restore_hooks(runner: 'DetectionRunner', states: Any) -> None:
     if not isinstance(states, Mapping):
         raise CheckpointError('the checkpoint has hook states that are no dict')
     loop: Any = runner.train_loop
-    for hook in runner.hooks:
+    hooks = _named_hooks(runner)
+    for name in states.keys() - dict(hooks).keys():
+        runner.logger.warning(f'Resuming: {name} of the checkpoint is no hook of this run')
+    for name, hook in hooks:
         if isinstance(hook, EarlyStoppingHook):
             for entry in ValidationHistory(runner.message_hub).entries:
                 comes_again = entry['iter'] == runner.iter and loop.validation_missed
                 if hook.monitor in entry['metrics'] and not comes_again:
                     hook.after_val_epoch(runner, entry['metrics'])
-        state = states.get(type(hook).__name__)
+        state = states.get(name)
         if state is not None and hasattr(hook, 'load_state_dict'):
             hook.load_state_dict(state)
         elif state is not None:
-            runner.logger.warning(f'Resuming: {type(hook).__name__} begins anew')
+            runner.logger.warning(f'Resuming: {name} begins anew')
 
 
 def without_average(runner: 'DetectionRunner', checkpoint: dict) -> dict:
