@@ -13,7 +13,7 @@ from mmdetr.utils.text import shorten
 from .box_formats import NORMALISED, PERCENT, SWAPPED
 from .coco_suspicions import Suspicions
 from .file_names import hint
-from .image_scan import other_sizes, scan_images
+from .image_scan import bad_images, has_other_loader, scan_images
 from .local_files import is_local
 from .transforms import LoadImageFromFile, UnreadableImageError
 from .wrappers import leaf_datasets
@@ -102,7 +102,7 @@ def check_files(dataset: Any, name: str, sample: int | None) -> list[Finding]:
 
 
 def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
-    """Find images that cannot be decoded.
+    """Find images that ``LoadImageFromFile`` cannot decode; none for a pipeline with another loader.
 
     Files that are missing, or whose headers say already that they are of no use, are left to
     :func:`check_files` and :func:`~.check_scan.check_scan`.
@@ -112,9 +112,11 @@ def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
         name: How messages call it.
         sample: Number of images to decode, evenly spread; None for all.
     """
+    if has_other_loader(dataset):
+        return []
     infos = [info for info in image_infos(dataset, sample) if 'img_path' in info]
     scan = scan_images([info['img_path'] for info in infos], cache=False)
-    known = {*scan.missing, *scan.problems, *other_sizes(scan, infos)}
+    known = {*scan.missing, *bad_images(scan, dataset, infos)}
     decoded = [info for info in infos if info['img_path'] not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = [problem for problem in pool.map(_decode_problem, decoded) if problem]

@@ -14,7 +14,7 @@ from .check import (
     rate_bad_images,
     suspicions_of,
 )
-from .image_scan import ImageScan, other_sizes, scan_images, undecided
+from .image_scan import ImageScan, bad_images, scan_images, undecided
 from .wrappers import pipeline_steps
 
 
@@ -79,7 +79,7 @@ def _check_stored(dataset: Any, name: str, paths: list[str]) -> Finding:
 
 def _check_kinds(dataset: Any, name: str, scan: ImageScan, infos: list[dict]) -> list[Finding]:
     findings = []
-    wrong = scan.problems | other_sizes(scan, infos)
+    wrong = bad_images(scan, dataset, infos)
     bad = [path for info in infos if (path := info['img_path']) in wrong]
     if bad:
         findings.append(

@@ -16,21 +16,27 @@ from typing import Any, NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from .local_files import check_regular, describe_other_content, is_local
-from .transforms.loading import UNKNOWN_FORMAT, other_size, refuse_useless
+from .transforms.loading import (
+    UNKNOWN_FORMAT,
+    LoadImageFromFile,
+    other_size,
+    refuse_useless,
+)
 from .transforms.orientation import frame_sizes, read_orientation, stated_frame
+from .wrappers import pipeline_steps
 
 END_BYTES = 4096
 HEADER_BYTES = 2**16
 BLOCK_BYTES = 2**20
-VERSION = 2  # of what the cache holds
+VERSION = 3  # of what the cache holds
 
 
 class ImageScan(NamedTuple):
     """What the files of some paths are, by path.
 
     Attributes:
-        problems: Why a file is no image that can be used, as far as its header tells; missing ones
-            are not among them.
+        problems: Why a path is none of a file; missing ones are not among them.
+        useless: Why ``LoadImageFromFile`` refuses a file, as far as its header tells.
         missing: Paths of nothing.
         sizes: (w, h) as stored; None where it cannot be told.
         turned: EXIF orientation 2..8 and (w, h) of the frames ``stored`` and ``shown``.
@@ -38,6 +44,7 @@ class ImageScan(NamedTuple):
     """
 
     problems: dict[str, str]
+    useless: dict[str, str]
     missing: list[str]
     sizes: dict[str, tuple[int, int] | None]
     turned: dict[str, tuple[int, dict[str, tuple[int, int]]]]
@@ -71,17 +78,32 @@ def scan_images(paths: Sequence[str], cache: bool = True) -> ImageScan:
         path: (size[0], size[1]) if size else None
         for path, size in zip(known, content['sizes'], strict=True)
     }
-    problems |= content['problems']
-    return ImageScan(problems, missing, sizes, turned, content['copies'])
+    return ImageScan(problems, content['useless'], missing, sizes, turned, content['copies'])
 
 
-def other_sizes(scan: ImageScan, infos: Sequence[dict]) -> dict[str, str]:
-    """Return by path what is wrong with the size that an annotation file states of an image."""
-    wrong = {}
+def has_other_loader(dataset: Any) -> bool:
+    """Say whether a dataset's pipeline reads images by something else than LoadImageFromFile."""
+    steps = pipeline_steps(dataset)
+    return bool(steps) and not any(isinstance(step, LoadImageFromFile) for step in steps or ())
+
+
+def bad_images(scan: ImageScan, dataset: Any, infos: Sequence[dict]) -> dict[str, str]:
+    """Return by path what keeps images of a dataset from being used, but for missing files.
+
+    Where a pipeline has a loader of its own, nothing is known of what that one takes.
+
+    Args:
+        scan: Of the dataset's files.
+        dataset: Its pipeline is asked for the loader.
+        infos: Of the images in question.
+    """
+    if has_other_loader(dataset):
+        return scan.problems
+    wrong = scan.problems | scan.useless
     for info in infos:
-        path, stated = info.get('img_path'), (info.get('width'), info.get('height'))
-        size = scan.sizes.get(path)  # type: ignore[arg-type]
-        if path is None or size is None or None in stated:
+        path, stated = info['img_path'], (info.get('width'), info.get('height'))
+        size = scan.sizes.get(path)
+        if size is None or None in stated:
             continue
         if stated not in (scan.turned[path][1].values() if path in scan.turned else (size,)):
             wrong[path] = str(other_size(size, stated))  # type: ignore[arg-type]
@@ -104,9 +126,9 @@ def undecided(scan: ImageScan, infos: Sequence[dict]) -> dict[str, list[str]]:
 
 
 def _read_headers(known: dict[str, os.stat_result]) -> dict[str, Any]:
-    """Return ``sizes`` in the order of the files, and by path ``turned`` and ``problems``."""
+    """Return ``sizes`` in the order of the files, and by path ``turned`` and ``useless``."""
     sizes: list = []
-    turned, problems = {}, {}
+    turned, useless = {}, {}
     for path in known:
         sizes.append(None)
         try:
@@ -118,10 +140,10 @@ def _read_headers(known: dict[str, os.stat_result]) -> dict[str, Any]:
                 if orientation > 1:
                     turned[path] = (orientation, frame_sizes(image, orientation))
         except UnidentifiedImageError:
-            problems[path] = describe_other_content(_headers(path)) or UNKNOWN_FORMAT
+            useless[path] = describe_other_content(_headers(path)) or UNKNOWN_FORMAT
         except Exception as error:  # decoders raise whatever a broken file leads them into
-            problems[path] = str(error)
-    return dict(sizes=sizes, turned=turned, problems=problems)
+            useless[path] = str(error)
+    return dict(sizes=sizes, turned=turned, useless=useless)
 
 
 def _headers(path: str) -> bytes:
@@ -188,7 +210,7 @@ def _read_cache(file: Path | None) -> dict | None:
         content = json.loads(file.read_text(encoding='utf-8')) if file else None
     except (OSError, ValueError):
         return None
-    good = isinstance(content, dict) and content.keys() == {'sizes', 'turned', 'problems', 'copies'}
+    good = isinstance(content, dict) and content.keys() == {'sizes', 'turned', 'useless', 'copies'}
     return content if good else None
 
 

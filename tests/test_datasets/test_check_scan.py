@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mmdetr.datasets import CocoDataset
+from mmdetr.datasets.check import check_images
 from mmdetr.datasets.check_scan import check_scan
 from mmdetr.datasets.image_scan import scan_images
 from tests.helpers.coco_files import annotation, write_coco
@@ -127,6 +128,16 @@ def test_useless_files_are_found_by_their_headers(tmp_path: Path) -> None:
         assert found.count('more than 8 bits') == 2
         assert 'it is a pointer of Git LFS' in found
         assert f'{tmp_path}/a/3.jpg: it is no image, or of an unknown format' in found
+
+
+def test_a_loader_of_one_s_own_may_take_what_ours_refuses(tmp_path: Path) -> None:
+    mine = [dict(type='mmcv.LoadImageFromFile', imdecode_backend='tifffile')]
+    data = dataset(tmp_path / 'a', (40, 20), (41, 20), 1, (1, 1, 9, 9), pipeline=mine)
+    (tmp_path / 'a' / '3.jpg').write_text('nothing')
+    assert texts(data) == ''
+    assert check_images(data, 'data', None) == []
+    ours = dataset(tmp_path / 'b', (40, 20), (41, 20), 1, (1, 1, 9, 9), pipeline=PIPELINE)
+    assert '3 of 4 images cannot be used' in texts(ours)
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
