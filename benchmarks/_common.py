@@ -154,7 +154,10 @@ class Ratio(NamedTuple):
 
 
 def time_in_turns(
-    variants: dict[str, Callable[[], Any]], repeats: int, warmup: int = 1
+    variants: dict[str, Callable[[], Any]],
+    repeats: int,
+    warmup: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time several ways to do the same in turns, so that a slow minute hits all of them.
 
@@ -165,9 +168,10 @@ def time_in_turns(
         variants: What to call, by name.
         repeats: Rounds that are timed.
         warmup: Rounds before them that are not.
+        clock: ``time.process_time`` counts CPU time, which other processes disturb less.
 
     Returns:
-        Wall time of each call in seconds, by name; the i-th of all lists are of the same round.
+        Time of each call in seconds, by name; the i-th of all lists are of the same round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     gc.collect()
@@ -176,7 +180,7 @@ def time_in_turns(
         for round_number in range(-warmup, repeats):
             names = list(variants) if round_number % 2 == 0 else list(variants)[::-1]
             for name in names:
-                taken = _seconds(variants[name])
+                taken = _seconds(variants[name], clock)
                 if round_number >= 0:
                     seconds[name].append(taken)
     finally:
@@ -200,16 +204,16 @@ def ratio(reference: list[float], ours: list[float]) -> Ratio:
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
-def _seconds(call: Callable[[], Any]) -> float:
+def _seconds(call: Callable[[], Any], clock: Callable[[], float]) -> float:
     gc.collect()
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         _wait_for_gpu()
-        start = time.perf_counter()
+        start = clock()
         call()
         _wait_for_gpu()
-        return time.perf_counter() - start
+        return clock() - start
     finally:
         if was_enabled:
             gc.enable()

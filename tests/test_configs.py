@@ -255,8 +255,9 @@ def test_parameters_of_the_paper(name):
     assert round(trainable / 1e6, 1) == PAPER_PARAMETERS[name]
 
 
-# Whole models of the successors are run in test_models/test_successor_reference.py, and small.
-RUN_ELSEWHERE = [name for name in LEAVES if re.search(r'8xb2-50e|r\w+-dc5_8xb2-12e', name)]
+# Whole models of the successors are run in test_models/test_*_reference.py, and small.
+ELSEWHERE = re.compile(r'8xb2-50e|r\w+-dc5_8xb2-12e|deformable_detr_r50|dino_\dscale')
+RUN_ELSEWHERE = [name for name in LEAVES if ELSEWHERE.search(name)]
 
 
 @pytest.mark.parametrize('name', [name for name in LEAVES if name not in RUN_ELSEWHERE])

@@ -32,7 +32,7 @@ def test_every_config_is_listed_once() -> None:
 
 
 # Differ from another row in the backbone or in one step of the chain: by far the most.
-VARIANT = re.compile(r'(-dc5|r101)\S*_8xb2|8xb2-50e_coco_')
+VARIANT = re.compile(r'(-dc5|r101)\S*_8xb2|8xb2-50e_coco_|deformable_detr_r50|dino_(5|\S+-[23]\de)')
 CASES = [
     pytest.param(row, id=row['name'], marks=[pytest.mark.slow] * bool(VARIANT.search(row['name'])))
     for row in ROWS

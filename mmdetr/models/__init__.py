@@ -2,7 +2,17 @@ from .assigners import BBoxL1Cost, ClassificationCost, FocalCost, GIoUCost, Hung
 from .backbones import ResNet
 from .data_preprocessor import DetDataPreprocessor
 from .detectors import DETR
-from .heads import AnchorHead, ConditionalHead, DETRHead
+from .heads import (
+    AnchorHead,
+    AnchorQueries,
+    ConditionalHead,
+    DeformableDETRHead,
+    DETRHead,
+    EncoderProposals,
+    MixedQueries,
+    PointQueries,
+    ProposalQueries,
+)
 from .layers import (
     ContrastiveDenoising,
     FlatPositionalEncoding,
@@ -19,10 +29,14 @@ from .losses import (
     QueryCriterion,
     SetCriterion,
 )
-from .necks import InputProjection
+from .necks import ChannelMapper, InputProjection
 from .transformers import (
     AnchorDecoder,
+    AnchorDeformableDecoder,
     ConditionalDecoder,
+    DeformableDecoder,
+    DeformableEncoder,
+    DeformableTransformer,
     DETRTransformer,
     ScaledPositionEncoder,
     TorchTransformer,
@@ -33,8 +47,11 @@ from .transformers import (
 __all__ = [
     'DETR',
     'AnchorDecoder',
+    'AnchorDeformableDecoder',
     'AnchorHead',
+    'AnchorQueries',
     'BBoxL1Cost',
+    'ChannelMapper',
     'ClassificationCost',
     'ConditionalDecoder',
     'ConditionalHead',
@@ -42,7 +59,12 @@ __all__ = [
     'CrossEntropyLoss',
     'DETRHead',
     'DETRTransformer',
+    'DeformableDETRHead',
+    'DeformableDecoder',
+    'DeformableEncoder',
+    'DeformableTransformer',
     'DetDataPreprocessor',
+    'EncoderProposals',
     'FlatPositionalEncoding',
     'FocalCost',
     'FocalLoss',
@@ -53,7 +75,10 @@ __all__ = [
     'InputProjection',
     'L1Loss',
     'LearnedPositionalEncoding',
+    'MixedQueries',
+    'PointQueries',
     'PredictionStatistics',
+    'ProposalQueries',
     'QueryCriterion',
     'ResNet',
     'ScaledPositionEncoder',

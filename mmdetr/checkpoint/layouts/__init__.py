@@ -1,6 +1,6 @@
 """Published layouts of checkpoints, one module per architecture."""
 
-from . import detr, queries  # noqa: F401  register themselves
+from . import deformable, detr, queries  # noqa: F401  register themselves
 from .layout import (
     OTHER,
     OWN_FORMAT,

@@ -4,7 +4,9 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from mmdetr.models.backbones.resnet import ResNet
+from mmdetr.models.layers.deformable_attention import DeformableSampling
 
+from .deformable_attention import FastDeformableSampling
 from .resnet import FastBasicBlock, FastBottleneck, FastResNet
 
 # A fast form derives from the plain one and has its parameters and buffers, so that weights fit
@@ -13,6 +15,7 @@ FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {
     ResNet: FastResNet,
     BasicBlock: FastBasicBlock,
     Bottleneck: FastBottleneck,
+    DeformableSampling: FastDeformableSampling,
 }
 _PLAIN_FORMS = {fast: plain for plain, fast in FAST_FORMS.items()}
 

@@ -130,16 +130,21 @@ class DETRHead(BaseModule):
         """
         if all_layers is None:
             all_layers = self._supervises_all_layers()
-        masks = [_resize_mask(padding_mask, each) for each in features]
-        positions = [
-            self.positional_encoding(each, mask) for each, mask in zip(features, masks, strict=True)
-        ]
+        masks, positions = self.encode_positions(features, padding_mask)
         queries = self.queries(targets)
         output = self.transformer(
             features, masks, positions, queries, refine=self.refine, all_layers=all_layers
         )
         prediction = self.decode(output)
         return prediction if queries.denoising is None else queries.denoising.split(prediction)
+
+    def encode_positions(
+        self, features: Sequence[Tensor], padding_mask: Tensor | None
+    ) -> tuple[list[Tensor | None], list[Tensor]]:
+        """Return padding mask and spatial encoding of each map."""
+        masks = [_resize_mask(padding_mask, each) for each in features]
+        pairs = zip(features, masks, strict=True)
+        return masks, [self.positional_encoding(each, mask) for each, mask in pairs]
 
     def queries(self, targets: Sequence[SetTarget] | None) -> Queries:
         """Return the object queries of a batch: the same learned positions for every image."""

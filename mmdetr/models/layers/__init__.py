@@ -1,5 +1,10 @@
 from .attention import MultiheadAttention
 from .conditional_layers import ConditionalDecoderLayer
+from .deformable_attention import (
+    DeformableSampling,
+    MultiScaleDeformableAttention,
+    multi_scale_deformable_attention,
+)
 from .denoising import (
     ContrastiveDenoising,
     DenoisingNoise,
@@ -15,7 +20,7 @@ from .positional_encoding import (
     LearnedPositionalEncoding,
     SinePositionalEncoding,
 )
-from .reference_points import inverse_sigmoid, move_points, sine_embedding
+from .reference_points import as_boxes, inverse_sigmoid, move_points, sine_embedding
 from .transformer_layers import (
     TransformerDecoderLayer,
     TransformerEncoderLayer,
@@ -26,20 +31,24 @@ __all__ = [
     'MLP',
     'ConditionalDecoderLayer',
     'ContrastiveDenoising',
+    'DeformableSampling',
     'DenoisingNoise',
     'DenoisingQueries',
     'FlatPositionalEncoding',
     'GroupDenoising',
     'LabelEmbedding',
     'LearnedPositionalEncoding',
+    'MultiScaleDeformableAttention',
     'MultiheadAttention',
     'SinePositionalEncoding',
     'TransformerDecoderLayer',
     'TransformerEncoderLayer',
+    'as_boxes',
     'build_activation',
     'build_denoising',
     'denoising_attention',
     'inverse_sigmoid',
     'move_points',
+    'multi_scale_deformable_attention',
     'sine_embedding',
 ]

@@ -60,3 +60,11 @@ def sine_embedding(points: Tensor, num_feats: int, temperature: float = 10000.0)
     waves = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
     order = [1, 0, 2, 3][: points.shape[-1]]
     return waves[..., order, :].flatten(-2).to(points.dtype)
+
+
+def as_boxes(references: Tensor) -> Tensor:
+    """Points [..., 2] -> boxes cxcywh [..., 4] of half the image; boxes as they are.
+
+    The inverse sigmoid of a half is zero: what a branch adds to such a box is its size alone.
+    """
+    return F.pad(references, (0, 4 - references.shape[-1]), value=0.5)

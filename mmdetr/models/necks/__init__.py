@@ -1,3 +1,4 @@
+from .channel_mapper import ChannelMapper
 from .input_projection import InputProjection
 
-__all__ = ['InputProjection']
+__all__ = ['ChannelMapper', 'InputProjection']
