@@ -162,6 +162,49 @@ STEPS: dict[str, dict] = {
         f'{TRANSFORMER}.decoder.activation': 'relu',
     },
     '4-denoising': DENOISING,
+    '5-deformable': {
+        f'{HEAD}.type': 'DeformableDETRHead',
+        f'{HEAD}.query_source.type': 'AnchorQueries',
+        f'{HEAD}.query_source.indicator': True,
+        f'{HEAD}.with_box_refine': True,
+        f'{HEAD}.share_branches': True,
+        f'{HEAD}.eps': 1e-3,
+        f'{TRANSFORMER}.type': 'DeformableTransformer',
+        f'{TRANSFORMER}.num_levels': 1,
+        f'{TRANSFORMER}.encoder.type': 'DeformableEncoder',
+        f'{TRANSFORMER}.decoder.type': 'AnchorDeformableDecoder',
+        f'{TRANSFORMER}.decoder.query_scale': True,
+        # What has no place there, or is the default there as well.
+        **{
+            f'{TRANSFORMER}.{name}': None
+            for name in (
+                *('num_heads', 'num_encoder_layers', 'num_decoder_layers', 'dropout'),
+                *('norm_first', 'encoder_pos', 'decoder_pos', 'query_pos', 'decoder.activation'),
+            )
+        },
+    },
+    '6-multi-scale': {
+        'model.backbone.out_indices.0': 1,
+        'model.backbone.out_indices.1': 2,
+        'model.backbone.out_indices.2': 3,
+        'model.neck.type': 'ChannelMapper',
+        'model.neck.num_outs': 4,
+        f'{TRANSFORMER}.num_levels': 4,
+    },
+    '7-refinement': {
+        f'{TRANSFORMER}.decoder.norm': True,
+        f'{TRANSFORMER}.decoder.look_forward_twice': True,
+    },
+    '8-two-stage': {
+        f'{HEAD}.query_source.type': 'MixedQueries',
+        f'{HEAD}.query_source.indicator': None,
+        f'{HEAD}.proposals.type': 'EncoderProposals',
+        f'{HEAD}.proposals.class_agnostic': False,
+    },
+    '9-contrastive': {
+        f'{HEAD}.denoising.type': 'ContrastiveDenoising',
+        f'{CRITERION}.denoising_background': True,
+    },
 }
 _before = DETR_50E
 for _name, _changes in STEPS.items():
