@@ -135,6 +135,51 @@ STEPS: dict[str, dict] = {
         f'{TRANSFORMER}.decoder.activation': 'relu',
     },
     '4-denoising': DENOISING,
+    '5-deformable': {
+        'model.neck.type': 'ChannelMapper',
+        f'{HEAD}.type': 'DeformableDETRHead',
+        f'{HEAD}.query_source.type': 'AnchorQueries',
+        f'{HEAD}.query_source.indicator': True,
+        f'{HEAD}.eps': 1e-3,
+        f'{TRANSFORMER}.type': 'DeformableTransformer',
+        f'{TRANSFORMER}.num_levels': 1,
+        f'{TRANSFORMER}.decoder.type': 'AnchorDeformableDecoder',
+        f'{TRANSFORMER}.decoder.query_scale': True,
+        # What only the plain transformer has, or what both have by default.
+        **{
+            f'{TRANSFORMER}.{name}': None
+            for name in [
+                'num_heads',
+                'num_encoder_layers',
+                'num_decoder_layers',
+                'dropout',
+                'norm_first',
+                'encoder_pos',
+                'decoder_pos',
+                'query_pos',
+                'encoder.type',
+                'decoder.activation',
+            ]
+        },
+    },
+    '6-multi-scale': {
+        **{f'model.backbone.out_indices.{i}': i + 1 for i in range(3)},
+        'model.neck.num_outs': 4,
+        f'{TRANSFORMER}.num_levels': 4,
+    },
+    '7-refinement': {f'{HEAD}.with_box_refine': True},
+    '8-two-stage': {
+        f'{HEAD}.query_source.type': 'MixedQueries',
+        f'{HEAD}.query_source.indicator': None,
+        f'{HEAD}.proposals.type': 'EncoderProposals',
+    },
+    '9-dino': {
+        f'{HEAD}.denoising.type': 'ContrastiveDenoising',
+        f'{CRITERION}.denoising_background': True,
+        f'{TRANSFORMER}.decoder.query_scale': False,
+        f'{TRANSFORMER}.decoder.norm': True,
+        f'{TRANSFORMER}.decoder.look_forward_twice': True,
+    },
 }
 _before = DETR_50E
 for _name, _changes in STEPS.items():
