@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .detr_variant import _count
 
-_RESNETS = {
+_RESNETS: dict[tuple[tuple[int, ...], int], str] = {
     ((2, 2, 2, 2), 2): 'ResNet-18-vd',
     ((3, 4, 6, 3), 2): 'ResNet-34-vd',
     ((3, 4, 6, 3), 3): 'ResNet-50-vd',

@@ -3,6 +3,8 @@
 Legend: B images, N queries, D channels.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -52,7 +54,7 @@ class DFINEDecoderLayer(RTDETRDecoderLayer):
     """
 
     def build_cross_attention(
-        self, embed_dims: int, num_heads: int, num_points: tuple[int, ...], sampling: str
+        self, embed_dims: int, num_heads: int, num_points: Sequence[int], sampling: str
     ) -> None:
         """Build the attention to the maps and the gate."""
         self.cross_attn = DeformableAttentionV2(

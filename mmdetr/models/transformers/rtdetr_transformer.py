@@ -147,8 +147,9 @@ class RTDETRDecoder(nn.Module):
         sizes = (embed_dims, num_heads, feedforward_channels, num_points, sampling)
         self.layers = nn.ModuleList(self.layer_type(*sizes) for _ in range(num_layers))
         self.query_pos_head = MLP(4, 2 * embed_dims, embed_dims, 2)
-        for layer in self.query_pos_head.layers:
-            nn.init.xavier_uniform_(layer.weight)
+        for parameter in self.query_pos_head.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
 
     def forward(
         self, queries: Queries, memory: Memory, refine: Refine, all_layers: bool = False
