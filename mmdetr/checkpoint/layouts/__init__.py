@@ -1,6 +1,6 @@
 """Published layouts of checkpoints, one module per architecture."""
 
-from . import detr, queries, realtime  # noqa: F401  register themselves
+from . import detr, queries, realtime, realtime_huggingface  # noqa: F401  register themselves
 from .layout import (
     OTHER,
     OWN_FORMAT,
