@@ -110,7 +110,7 @@ def test_union_gives_a_query_the_object_of_most_outputs():
     image = torch.tensor([[0, 0, 1]] * 3)
     query = torch.tensor([[0, 1, 0], [0, 3, 2], [1, 0, 0]])
     target = torch.tensor([[0, 1, 2], [1, 0, 2], [1, 0, 2]])
-    union = union_of_matches(Assignment(image, query, target), 2, 4, objects)
+    union = union_of_matches(Assignment(image, query, target), (2, 4), objects)
     pairs = list(zip(*(part[0].tolist() for part in union), strict=True))
     # Query 0: object 0 twice, 1 once. Query 1: object 1 twice. Query 3: object 0.
     assert pairs == [(0, 0, 0), (0, 1, 1), (0, 3, 0), (1, 0, 2), (1, 2, 2)]
@@ -119,5 +119,5 @@ def test_union_gives_a_query_the_object_of_most_outputs():
 def test_a_tie_goes_to_the_first_object():
     objects = [SetTarget(torch.zeros(2, dtype=int), torch.rand(2, 4))]
     query, target = torch.tensor([[0, 1], [0, 1]]), torch.tensor([[1, 0], [0, 1]])
-    union = union_of_matches(Assignment(torch.zeros_like(query), query, target), 1, 3, objects)
+    union = union_of_matches(Assignment(torch.zeros_like(query), query, target), (1, 3), objects)
     assert union.target[0].tolist() == [0, 0]

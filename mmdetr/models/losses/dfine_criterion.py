@@ -4,6 +4,7 @@ Legend: L decoder layers, B images, N queries, K classes, O outputs that are sup
 layers, the ordinary head, the proposals), P matched pairs of one output, M objects of all images.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -86,8 +87,7 @@ class DFINECriterion(QueryCriterion):
             assignment = _join(own, assignment)
         shared = assignment
         if self.union_matching:
-            num_images, num_queries = prediction.logits.shape[1:3]
-            shared = union_of_matches(assignment, num_images, num_queries, targets)
+            shared = union_of_matches(assignment, prediction.logits.shape[1:3], targets)
         num_objects = sum(len(target.labels) for target in targets)
         shared_factor = shared.query.shape[1] if self.union_matching else num_objects
         factors = self._factors(prediction.logits, num_objects, shared_factor)
@@ -197,15 +197,21 @@ class DFINECriterion(QueryCriterion):
 
 
 def union_of_matches(
-    assignment: Assignment, num_images: int, num_queries: int, targets: list[SetTarget]
+    assignment: Assignment, shape: Sequence[int], targets: list[SetTarget]
 ) -> Assignment:
     """Give each query the object that most of O assignments give it; ties go to the first object.
+
+    Args:
+        assignment: Of O outputs.
+        shape: Numbers of images and queries, B and N.
+        targets: The objects of each image.
 
     Returns:
         The same pairs for each of the O outputs; an object may have several queries.
 
     Source: D-FINE, section 4.2 (GO-LSD).
     """
+    num_images, num_queries = shape
     num_objects = sum(len(target.labels) for target in targets)
     counts = assignment.query.new_zeros(num_images * num_queries, num_objects + 1)
     query = (assignment.image * num_queries + assignment.query).flatten()
