@@ -33,16 +33,22 @@ def objects(batch: int, count: int, num_classes: int = NUM_CLASSES) -> Targets:
     ]
 
 
-def data_samples(targets: Targets, height: int, width: int) -> list[DetDataSample]:
-    size = torch.tensor([width, height, width, height])
-    shape = (height, width)
-    return [
-        DetDataSample(
-            gt_instances=InstanceData(bboxes=cxcywh_to_xyxy(bboxes) * size, labels=labels),
-            metainfo=dict(img_id=i, ori_shape=shape, img_shape=shape, scale_factor=(1.0, 1.0)),
-        )
-        for i, (bboxes, labels) in enumerate(targets)
-    ]
+def data_samples(
+    targets: Targets, height: int, width: int, with_masks: bool = False
+) -> list[DetDataSample]:
+    """Ground truth of images of one size; masks fill their boxes."""
+    samples = []
+    for i, (bboxes, labels) in enumerate(targets):
+        bboxes_xyxy = cxcywh_to_xyxy(bboxes) * torch.tensor([width, height, width, height])
+        instances = InstanceData(bboxes=bboxes_xyxy, labels=labels)
+        if with_masks:
+            instances.masks = torch.zeros(len(labels), height, width, dtype=torch.bool)
+            for mask, box in zip(instances.masks, bboxes_xyxy.round().int().tolist(), strict=True):
+                mask[box[1] : box[3], box[0] : box[2]] = True
+        shape = (height, width)
+        meta = dict(img_id=i, ori_shape=shape, img_shape=shape, scale_factor=(1.0, 1.0))
+        samples.append(DetDataSample(gt_instances=instances, metainfo=meta))
+    return samples
 
 
 # Criteria: logits [L, B, N, K+1] and boxes [L, B, N, 4] to a function that gives the weighted loss

@@ -193,7 +193,8 @@ class ModelCheck:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(256, (count, 3, *self.size), dtype=torch.uint8, generator=generator)
         targets = objects(count, 7, self.cfg.model.bbox_head.num_classes)
-        return dict(inputs=list(pixels), data_samples=data_samples(targets, *self.size))
+        samples = data_samples(targets, *self.size, with_masks=True)
+        return dict(inputs=list(pixels), data_samples=samples)
 
     def _loss(self, model: Any) -> torch.Tensor:
         data = self.model.data_preprocessor(copy.deepcopy(self.batch), training=True)

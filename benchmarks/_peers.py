@@ -41,10 +41,10 @@ class Peer:
         theirs.close()
         self.outputs, self.build_seconds = self._receive()
 
-    def __call__(self) -> None:
-        """Run once."""
+    def __call__(self) -> float:
+        """Run once and return the CPU seconds that it took."""
         self._connection.send('run')
-        self._receive()
+        return self._receive()
 
     def peak_memory(self) -> float:
         """Largest resident memory so far above that after importing the libraries, in MiB."""
@@ -77,8 +77,9 @@ def _serve(connection: Any, factory: Factory, arguments: dict, path: Path | None
     with suppress(EOFError):  # the comparison has ended
         while True:
             if connection.recv() == 'run':
+                start = time.process_time()
                 run()
-                connection.send(None)
+                connection.send(time.process_time() - start)
             else:
                 connection.send(_peak() - before)
 

@@ -111,12 +111,13 @@ def load_batches(cfg: Config, args: argparse.Namespace) -> tuple[list[dict], str
 
 
 def random_sample(height: int, width: int) -> dict[str, Any]:
-    """What a pipeline gives, of random pixels and boxes."""
+    """What a pipeline gives, of random pixels and boxes; masks fill the image."""
     top_left = torch.rand(OBJECTS, 2) / 2
     corners = torch.cat([top_left, top_left + 0.1 + 0.4 * torch.rand(OBJECTS, 2)], dim=1)
     instances = InstanceData(
         bboxes=corners * torch.tensor([width, height, width, height]),
         labels=torch.zeros(OBJECTS, dtype=torch.int64),
+        masks=torch.ones(OBJECTS, height, width, dtype=torch.bool),
     )
     shape = (height, width)
     sample = DetDataSample(
@@ -135,11 +136,18 @@ def pipeline_after_loading(loader_cfg: dict) -> Compose:
         dataset = dataset['dataset']
     if 'pipeline' not in dataset:
         sys.exit('error: the data are missing and the config has no single pipeline; give --shape')
-    return Compose([step for step in dataset['pipeline'] if 'LoadImage' not in step['type']])
+    steps = [step for step in dataset['pipeline'] if 'LoadImage' not in step['type']]
+    # There is no PNG either: objects come as instances.
+    return Compose(
+        [
+            {**step, 'type': 'LoadAnnotations'} if 'LoadPanoptic' in step['type'] else step
+            for step in steps
+        ]
+    )
 
 
 def generated_image() -> dict[str, Any]:
-    """A random image as it is after the loading step, with boxes."""
+    """A random image as it is after the loading step, with boxes that their masks fill."""
     shape = (HEIGHT, WIDTH)
     boxes = random_sample(*shape)['data_samples'].gt_instances.bboxes.tolist()
     return dict(
@@ -149,8 +157,17 @@ def generated_image() -> dict[str, Any]:
         width=WIDTH,
         img_shape=shape,
         ori_shape=shape,
-        instances=[dict(bbox=box, bbox_label=0, ignore_flag=0) for box in boxes],
+        segments=[],
+        seg_map_path=None,
+        instances=[
+            dict(bbox=box, bbox_label=0, ignore_flag=0, mask=[_outline(*box)]) for box in boxes
+        ],
     )
+
+
+def _outline(left: float, top: float, right: float, bottom: float) -> list[float]:
+    """Polygon of a box."""
+    return [left, top, right, top, right, bottom, left, bottom]
 
 
 def build_step(cfg: Config, args: argparse.Namespace) -> Callable[[dict], Any]:
