@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from torch.utils.data import DataLoader
 
-from .type_hints import Range, Regex
+from .type_hints import Package, Range, Regex
 
 # What JSON, a config file and the machines that train can hold.
 _MOST = 10**9
@@ -139,7 +139,7 @@ class RunConfig(TypedDict, total=False):
     log_processor: dict | None
     log_level: int | LogLevel
     visualizer: Component | None
-    default_scope: str
+    default_scope: Annotated[str, Package()]
     experiment_name: str | None
     load_from: str | None
     allow_mismatch: bool

@@ -396,6 +396,8 @@ def test_types_that_nobody_registered(key: str, name: str, text: str) -> None:
         ('model.bbox_head.transformer.feedforward_channels', -1),
         ('default_hooks.checkpoint.rule', 'abc'),
         ('default_hooks.checkpoint.rule', ''),
+        ('default_scope', 'mmdettr'),
+        ('default_scope', ''),
     ],
 )
 def test_values_that_are_built_into_nonsense(key: str, value: Any) -> None:
