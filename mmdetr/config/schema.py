@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from torch.utils.data import DataLoader
 
-from .type_hints import Range, Regex
+from .type_hints import Package, Range, Regex
 
 # What JSON, a config file and the machines that train can hold.
 _MOST = 10**9
@@ -69,7 +69,7 @@ class ClipGrad(TypedDict, total=False):
 
     type: Literal['norm', 'value']
     max_norm: Positive
-    norm_type: Positive
+    norm_type: Annotated[float, Range(above=0, most=100)]
     clip_value: Positive
     error_if_nonfinite: bool
     foreach: bool | None
@@ -86,7 +86,7 @@ class MpCfg(TypedDict, total=False):
     """How worker processes start."""
 
     mp_start_method: Literal['fork', 'spawn', 'forkserver']
-    opencv_num_threads: int
+    opencv_num_threads: Annotated[int, Range(least=-1, most=1024)]
 
 
 class DistCfg(TypedDict, total=False):
@@ -139,7 +139,7 @@ class RunConfig(TypedDict, total=False):
     log_processor: dict | None
     log_level: int | LogLevel
     visualizer: Component | None
-    default_scope: str
+    default_scope: Annotated[str, Package()]
     experiment_name: str | None
     load_from: str | None
     allow_mismatch: bool
@@ -211,7 +211,11 @@ HINTS_BY_CLASS: dict[str, dict[str, Any]] = {
     'DETRTransformer': dict(
         num_encoder_layers=Layers, num_decoder_layers=Layers, feedforward_channels=WholeNumber
     ),
-    'CheckpointHook': dict(rule=Rule | list[Rule] | None),
+    'CheckpointHook': dict(
+        rule=Rule | list[Rule] | None,
+        interval=Count | Literal[-1],
+        max_keep_ckpts=Count | Literal[-1],
+    ),
     'ShapesDataset': dict(num_images=Annotated[int, Range(least=1, most=10**8)]),
     'MultiStepParamScheduler': dict(gamma=Positive, milestones=list[WholeNumber]),
     'CosineAnnealingParamScheduler': dict(T_max=Count | None, eta_min=NotNegative | None),

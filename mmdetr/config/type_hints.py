@@ -2,6 +2,7 @@
 
 import collections.abc
 import difflib
+import importlib.util
 import inspect
 import math
 import os
@@ -74,6 +75,16 @@ class Regex:
 
     def __str__(self) -> str:
         return 'that is a regular expression'
+
+
+class Package:
+    """The name of a package that can be imported, for ``Annotated[str, Package()]``."""
+
+    def __contains__(self, value: Any) -> bool:
+        return value.isidentifier() and importlib.util.find_spec(value) is not None
+
+    def __str__(self) -> str:
+        return 'that names an installed package'
 
 
 class Finite:
@@ -166,7 +177,7 @@ def find_mismatches(value: Any, hint: Any, path: str = '') -> list[Mismatch]:
     if origin in (Union, types.UnionType):
         return _mismatches_of_union(value, options, path, hint)
     if origin is Annotated:
-        ranges = [each for each in hint.__metadata__ if isinstance(each, Range | Regex)]
+        ranges = [each for each in hint.__metadata__ if isinstance(each, Range | Regex | Package)]
         matches = not find_mismatches(value, options[0]) and all(value in each for each in ranges)
         return [] if matches else [Mismatch(path, value, hint)]
     if is_typeddict(hint) or origin in _DICTS:

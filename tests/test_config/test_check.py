@@ -396,6 +396,11 @@ def test_types_that_nobody_registered(key: str, name: str, text: str) -> None:
         ('model.bbox_head.transformer.feedforward_channels', -1),
         ('default_hooks.checkpoint.rule', 'abc'),
         ('default_hooks.checkpoint.rule', ''),
+        ('default_hooks.checkpoint.interval', 0),  # nothing would be saved
+        ('env_cfg.mp_cfg.opencv_num_threads', 10**30),
+        ('optim_wrapper.clip_grad.norm_type', 1e30),  # its power overflows
+        ('default_scope', 'mmdettr'),
+        ('default_scope', ''),
     ],
 )
 def test_values_that_are_built_into_nonsense(key: str, value: Any) -> None:

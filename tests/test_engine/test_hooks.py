@@ -93,8 +93,12 @@ def test_a_score_of_nothing_is_no_best(tmp_path: Path) -> None:
 def test_best_by_several_metrics_and_unknown_metric(tmp_path: Path) -> None:
     train(tmp_path / 'a', default_hooks__checkpoint__save_best=['toy/score'])
     assert any(name.startswith('best_toy_score_') for name in names(tmp_path / 'a'))
-    with pytest.raises(KeyError, match=r"save_best='coco/bbox_mAP'.*'toy/score'"):
-        train(tmp_path / 'b', default_hooks__checkpoint__save_best='coco/bbox_mAP')
+    with pytest.raises(KeyError, match=r"save_best='toy/other'.*'toy/score'"):
+        train(tmp_path / 'b', default_hooks__checkpoint__save_best='toy/other')
+    for name in ('coco/bbox_mAP', 'score'):  # before the first step, by the prefix
+        with pytest.raises(ValueError, match=rf"save_best='{name}' is no metric.* with toy/$"):
+            train(tmp_path / 'c', default_hooks__checkpoint__save_best=name)
+    assert not list((tmp_path / 'c').glob('*.pth'))
 
 
 def test_epoch_checkpoint_is_written_once(tmp_path: Path, monkeypatch: Any) -> None:

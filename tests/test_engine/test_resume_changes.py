@@ -74,6 +74,31 @@ def test_extended_run_has_the_rates_of_one_that_was_to_be_long(tmp_path: Path, c
 
 
 @pytest.mark.parametrize(
+    ('schedule', 'longer'),
+    [
+        (dict(type='MultiStepLR', milestones=[3, 13]), {}),
+        (dict(type='CosineAnnealingLR', T_max=10), dict(T_max=20)),
+        (
+            dict(type='CosineRestartLR', periods=[5, 5], restart_weights=[1, 0.5], eta_min=0),
+            dict(periods=[10, 10]),
+        ),
+    ],
+    ids=['multi-step', 'cosine', 'restarts'],
+)
+def test_extended_run_by_iterations(tmp_path: Path, schedule: dict, longer: dict) -> None:
+    schedule = {**schedule, 'by_epoch': False}
+    long = dict(by_epoch=False, param_scheduler=[{**schedule, **longer}])
+    expected = train(tmp_path / 'whole', **long)
+    train(tmp_path / 'a', by_epoch=False, param_scheduler=[schedule], train_cfg__max_iters=10)
+    resumed, _ = resume(tmp_path / 'a', **long)
+    assert rates(resumed)[10:] == rates(expected)[10:]
+    if longer:
+        train(tmp_path / 'b', by_epoch=False, param_scheduler=[schedule], train_cfg__max_iters=10)
+        with pytest.raises(CheckpointError, match=r'param_scheduler\.0: .*after 20'):
+            train(tmp_path / 'b', by_epoch=False, param_scheduler=[schedule], resume='auto')
+
+
+@pytest.mark.parametrize(
     ('schedule', 'reason'),
     [
         (dict(type='CosineAnnealingLR', T_max=2), 'a cosine of T_max 2 climbs back'),

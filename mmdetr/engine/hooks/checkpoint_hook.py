@@ -64,6 +64,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Take up what a resumed run kept, and clear away what a killed one left."""
         self._training = True
+        self._check_best(runner)
         if self.out_dir is None:
             self.out_dir = runner.work_dir
         else:
@@ -77,6 +78,24 @@ class CheckpointHook(MMEngineCheckpointHook):
                     runner.logger.info(f'Removed {path}, left by a run that was killed')
             self._remove_superseded_best(runner)
         self._remove_surplus(runner)
+
+    def _check_best(self, runner: Any) -> None:
+        """Refuse a metric that no evaluation gives before an epoch is spent on it.
+
+        Raises:
+            ValueError: Names the metric and those there are.
+        """
+        if not self.save_best or runner.val_loop is None:
+            return
+        prefixes = [metric.prefix for metric in runner.val_loop.evaluator.metrics]
+        if not all(prefixes):
+            return  # their names begin with anything
+        for key in self.key_indicators:
+            if key != 'auto' and not key.startswith(tuple(f'{prefix}/' for prefix in prefixes)):
+                raise ValueError(
+                    f'default_hooks.checkpoint.save_best={key!r} is no metric of val_evaluator: '
+                    f'their names begin with {" or ".join(f"{prefix}/" for prefix in prefixes)}'
+                )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         if step not in self.kept_steps:

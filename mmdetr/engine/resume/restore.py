@@ -19,7 +19,8 @@ from ..data_sampling import SkippingBatchSampler
 from .differences import changed_data_files, config_differences
 from .history import ValidationHistory
 from .hook_states import restore_hooks
-from .optimizer import Position, restore_optimizer, restore_schedules, settings_of
+from .optimizer import restore_optimizer, settings_of
+from .schedules import Position, restore_schedules
 from .state import restore_gradients, restore_message_hub
 
 if TYPE_CHECKING:
