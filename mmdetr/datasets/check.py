@@ -102,7 +102,7 @@ def check_files(dataset: Any, name: str, sample: int | None) -> list[Finding]:
 
 
 def check_images(dataset: Any, name: str, sample: int | None) -> list[Finding]:
-    """Find images that ``LoadImageFromFile`` cannot decode; none where another one loads.
+    """Find images that cannot be decoded; none where a pipeline has a loader of its own.
 
     Files that are missing, or whose headers say already that they are of no use, are left to
     :func:`check_files` and :func:`~.check_scan.check_scan`.

@@ -8,6 +8,7 @@ no too often, never yes.
 import re
 from functools import cache
 from itertools import chain
+from operator import attrgetter
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -41,17 +42,15 @@ def read_stream(file: BinaryIO, need_files: bool, with_segmentations: bool) -> d
         return None
     decode_images, decode_annotations = _decoders(need_files, with_segmentations)
     found: dict[str, Any] = {}
+    as_dict = msgspec.structs.asdict
     source = JsonSource(file)
     try:
         for key in source:
             if key in found:
                 return None
             if key == 'images':
-                found[key] = [
-                    msgspec.structs.asdict(each)
-                    for records in source.records(decode_images)
-                    for each in records
-                ]
+                blocks = source.records(decode_images)
+                found[key] = [each for block in blocks for each in map(as_dict, block)]
             elif key == 'annotations':
                 found[key] = _join(
                     [_columns(records) for records in source.records(decode_annotations)],
@@ -96,22 +95,25 @@ def _decoder(required: dict[str, Any], optional: dict[str, Any]) -> Decode:
 
 
 def _columns(records: list) -> AnnotationColumns:
-    numbers = chain.from_iterable([each.bbox for each in records])
+    def column(key: str) -> list:
+        return list(map(attrgetter(key), records))
+
+    numbers = chain.from_iterable(column('bbox'))
     bboxes = np.fromiter(numbers, np.float64, 4 * len(records)).reshape(-1, 4)
-    areas = np.array([each.area for each in records], dtype=np.float64)  # None becomes nan
+    areas = np.array(column('area'), dtype=np.float64)  # None becomes nan
     complete_areas(areas, np.isnan(areas), bboxes)
-    flags = [each.iscrowd or 0 for each in records]
-    if not set(flags) <= {0, 1}:
+    flags = column('iscrowd')
+    if not set(flags) <= {0, 1, None}:
         raise UnusualError
     with_segmentations = bool(records) and hasattr(records[0], 'segmentation')
     return AnnotationColumns(
-        ids=[each.id for each in records],
-        image_ids=[each.image_id for each in records],
-        category_ids=[each.category_id for each in records],
+        ids=column('id'),
+        image_ids=column('image_id'),
+        category_ids=column('category_id'),
         bboxes_xywh=bboxes,
         areas=areas,
         iscrowd=np.array(flags, dtype=bool),
-        segmentations=[each.segmentation for each in records] if with_segmentations else None,
+        segmentations=column('segmentation') if with_segmentations else None,
     )
 
 
@@ -135,7 +137,7 @@ def _check_text(
     """Refuse text that says a key twice, or is no UTF-8, which the decoder passes over."""
     expected = dict.fromkeys(required + optional, len(records))
     for key in optional:
-        expected[key] -= [getattr(record, key) for record in records].count(None)
+        expected[key] -= list(map(attrgetter(key), records)).count(None)
     if 'segmentation' in optional:
         dicts = [each for r in records if isinstance(each := r.segmentation, dict)]
         expected |= {key: sum(key in each for each in dicts) for key in ('size', 'counts')}

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, BinaryIO
 
 BLOCK_BYTES = 2**20
 LARGEST_BUFFER = 2**26  # for an element or a value that does not end
 AHEAD_BYTES = 2**12  # more than punctuation and a key need
 TRIES = 16  # at places that look like the end of a record, and may be inside of one
+MOST_BRACES = 1000  # that open no record, at the end of a block
 BYTE_ORDER_MARK = b'\xef\xbb\xbf'
 OPENING = re.compile(rb'[ \t\r\n]*\{')
 KEY = re.compile(rb'[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
@@ -95,19 +97,23 @@ class JsonSource:
 
     def _possible_ends(self) -> Iterator[tuple[int, int, bool]]:
         """Yield where the last record may end, where the text goes on, whether the list ends."""
+        between = self._ends_between()
+        yield from islice(between, 1)  # nearly always right, but where a list ends
+        for match in islice(LIST_END.finditer(self._buffer, self._position), TRIES):
+            yield match.start() + 1, match.end(), True
+        yield from islice(between, TRIES)
+
+    def _ends_between(self) -> Iterator[tuple[int, int, bool]]:
+        """Yield the ends before a comma and another record, the last first."""
         place = len(self._buffer)
-        for _ in range(TRIES):
+        for _ in range(MOST_BRACES):
             place = self._buffer.rfind(b'{', self._position, place)
             if place < 0:
-                break
+                return
             start = max(place - AHEAD_BYTES, self._position)
             match = BETWEEN.search(self._buffer, start, place)
             if match:
                 yield match.start() + 1, place, False
-        for number, match in enumerate(LIST_END.finditer(self._buffer, self._position)):
-            if number == TRIES:
-                break
-            yield match.start() + 1, match.end(), True
 
     def _rest(self) -> bytes:
         return self._buffer[self._position :]

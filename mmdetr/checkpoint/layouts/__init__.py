@@ -1,6 +1,12 @@
 """Published layouts of checkpoints, one module per architecture."""
 
-from . import deformable, detr, queries, realtime  # noqa: F401  register themselves
+from . import (  # noqa: F401  register themselves
+    deformable,
+    detr,
+    queries,
+    realtime,
+    realtime_huggingface,
+)
 from .layout import (
     OTHER,
     OWN_FORMAT,
