@@ -5,6 +5,7 @@ unusual, the caller reads the file as a whole, with words for what is wrong. So 
 no too often, never yes.
 """
 
+import importlib
 import re
 from functools import cache
 from itertools import chain
@@ -17,7 +18,7 @@ from .coco_columns import AnnotationColumns, complete_areas
 from .json_source import Decode, JsonSource, UnusualError
 
 try:
-    import msgspec
+    msgspec: Any = importlib.import_module('msgspec')
 except ImportError:  # as on a Python that is newer than its wheels: files are read more slowly
     msgspec = None
 
