@@ -5,6 +5,7 @@ unusual, the caller reads the file as a whole, with words for what is wrong. So 
 no too often, never yes.
 """
 
+import contextlib
 import importlib
 import re
 from functools import cache
@@ -17,10 +18,9 @@ import numpy as np
 from .coco_columns import AnnotationColumns, complete_areas
 from .json_source import Decode, JsonSource, UnusualError
 
-try:
-    msgspec: Any = importlib.import_module('msgspec')
-except ImportError:  # as on a Python that is newer than its wheels: files are read more slowly
-    msgspec = None
+msgspec: Any = None
+with contextlib.suppress(ImportError):  # as on a Python that is newer than its wheels
+    msgspec = importlib.import_module('msgspec')
 
 IN_NUMBERS = b'0123456789.,- []'
 ESCAPED_LETTER = re.compile(rb'\\u00[4-7]')
