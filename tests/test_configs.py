@@ -122,6 +122,10 @@ DENOISING = {
     f'{CRITERION}.denoising_background': False,
     f'{HEAD}.denoising.type': 'GroupDenoising',
 }
+ONLY_PLAIN = (
+    *('num_heads', 'num_encoder_layers', 'num_decoder_layers', 'dropout', 'norm_first'),
+    *('encoder_pos', 'decoder_pos', 'query_pos', 'encoder.type', 'decoder.activation'),
+)
 STEPS: dict[str, dict] = {
     '1-focal': FOCAL,
     '2-conditional': {
@@ -146,21 +150,7 @@ STEPS: dict[str, dict] = {
         f'{TRANSFORMER}.decoder.type': 'AnchorDeformableDecoder',
         f'{TRANSFORMER}.decoder.query_scale': True,
         # What only the plain transformer has, or what both have by default.
-        **{
-            f'{TRANSFORMER}.{name}': None
-            for name in [
-                'num_heads',
-                'num_encoder_layers',
-                'num_decoder_layers',
-                'dropout',
-                'norm_first',
-                'encoder_pos',
-                'decoder_pos',
-                'query_pos',
-                'encoder.type',
-                'decoder.activation',
-            ]
-        },
+        **{f'{TRANSFORMER}.{name}': None for name in ONLY_PLAIN},
     },
     '6-multi-scale': {
         **{f'model.backbone.out_indices.{i}': i + 1 for i in range(3)},
