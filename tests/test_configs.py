@@ -122,10 +122,6 @@ DENOISING = {
     f'{CRITERION}.denoising_background': False,
     f'{HEAD}.denoising.type': 'GroupDenoising',
 }
-ONLY_PLAIN = (
-    *('num_heads', 'num_encoder_layers', 'num_decoder_layers', 'dropout', 'norm_first'),
-    *('encoder_pos', 'decoder_pos', 'query_pos', 'encoder.type', 'decoder.activation'),
-)
 STEPS: dict[str, dict] = {
     '1-focal': FOCAL,
     '2-conditional': {
@@ -140,35 +136,47 @@ STEPS: dict[str, dict] = {
     },
     '4-denoising': DENOISING,
     '5-deformable': {
-        'model.neck.type': 'ChannelMapper',
         f'{HEAD}.type': 'DeformableDETRHead',
         f'{HEAD}.query_source.type': 'AnchorQueries',
         f'{HEAD}.query_source.indicator': True,
+        f'{HEAD}.with_box_refine': True,
+        f'{HEAD}.share_branches': True,
         f'{HEAD}.eps': 1e-3,
         f'{TRANSFORMER}.type': 'DeformableTransformer',
         f'{TRANSFORMER}.num_levels': 1,
+        f'{TRANSFORMER}.encoder.type': 'DeformableEncoder',
         f'{TRANSFORMER}.decoder.type': 'AnchorDeformableDecoder',
         f'{TRANSFORMER}.decoder.query_scale': True,
-        # What only the plain transformer has, or what both have by default.
-        **{f'{TRANSFORMER}.{name}': None for name in ONLY_PLAIN},
+        # What has no place there, or is the default there as well.
+        **{
+            f'{TRANSFORMER}.{name}': None
+            for name in (
+                *('num_heads', 'num_encoder_layers', 'num_decoder_layers', 'dropout'),
+                *('norm_first', 'encoder_pos', 'decoder_pos', 'query_pos', 'decoder.activation'),
+            )
+        },
     },
     '6-multi-scale': {
-        **{f'model.backbone.out_indices.{i}': i + 1 for i in range(3)},
+        'model.backbone.out_indices.0': 1,
+        'model.backbone.out_indices.1': 2,
+        'model.backbone.out_indices.2': 3,
+        'model.neck.type': 'ChannelMapper',
         'model.neck.num_outs': 4,
         f'{TRANSFORMER}.num_levels': 4,
     },
-    '7-refinement': {f'{HEAD}.with_box_refine': True},
+    '7-refinement': {
+        f'{TRANSFORMER}.decoder.norm': True,
+        f'{TRANSFORMER}.decoder.look_forward_twice': True,
+    },
     '8-two-stage': {
         f'{HEAD}.query_source.type': 'MixedQueries',
         f'{HEAD}.query_source.indicator': None,
         f'{HEAD}.proposals.type': 'EncoderProposals',
+        f'{HEAD}.proposals.class_agnostic': False,
     },
-    '9-dino': {
+    '9-contrastive': {
         f'{HEAD}.denoising.type': 'ContrastiveDenoising',
         f'{CRITERION}.denoising_background': True,
-        f'{TRANSFORMER}.decoder.query_scale': False,
-        f'{TRANSFORMER}.decoder.norm': True,
-        f'{TRANSFORMER}.decoder.look_forward_twice': True,
     },
 }
 _before = DETR_50E

@@ -7,7 +7,8 @@ import torch
 from mmdetr.structures import QueryPrediction
 from tests.helpers.successor_cases import KEPT, batch, build_model, our_name, read_case
 
-CASES = ('conditional', 'dab', 'dab_patterns', 'dn')
+# DAB-DETR without patterns is what DN-DETR is in evaluation.
+CASES = ('conditional', pytest.param('dab', marks=pytest.mark.slow), 'dab_patterns', 'dn')
 
 
 @pytest.fixture(scope='module', params=CASES)

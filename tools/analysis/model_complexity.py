@@ -121,7 +121,7 @@ def report(cfg: Config, shape: tuple[int, int]) -> str:
     lines.append(f'input 3 x {shape[0]} x {shape[1]}')
     backbone = cfg.model.get('backbone', {})
     paper = PAPER.get((backbone.get('depth'), backbone.get('dilation', False)))
-    if paper:
+    if paper and cfg.model.get('bbox_head', {}).get('type') == 'DETRHead':  # not of a successor
         lines.append(
             f'paper, for 6 encoder and 6 decoder layers: {paper[0]} GMAC on average over the first '
             f'100 images of val2017 (which it calls GFLOPS), {paper[1]} M parameters'
