@@ -138,6 +138,48 @@ def fast_forms() -> Iterator[str]:
         yield '\n' + table([title, 'seconds', 'x fast'], rows) + origin(result)
 
 
+def deformable_attention() -> Iterator[str]:
+    yield '## Deformable attention\n\n'
+    yield (
+        'Sampling and summing in one encoder layer, without projections, in CPU seconds of one '
+        'thread. "usual" stacks what grid_sample reads, as the authors, mmcv and transformers do; '
+        '"kept" is what autograd keeps for the backward pass.\n'
+    )
+    for result in load('deformable_attention'):
+        height, width = result['size']
+        rows = []
+        for name, row in result['rows'].items():
+            cells = [name, f'{row["difference"]:.1g}']
+            for work in ('forward', 'forward_and_backward'):
+                found = row.get(work)
+                cells += (
+                    [summary(found['seconds']), str(Ratio(*found['faster']))] if found else '--'
+                )
+            kept = row.get('kept_bytes')
+            rows.append([*cells, '-' if kept is None else f'{kept / 2**20:.0f}'])
+        columns = [f'{height} x {width}', 'difference', 'forward', 'x usual']
+        columns += ['forward and backward', 'x usual', 'kept, MiB']
+        yield '\n' + table(columns, rows) + origin(result)
+
+
+def successors() -> Iterator[str]:
+    yield '## Deformable DETR and DINO, R50, batch 1, float32\n\n'
+    yield (
+        "CPU seconds of one thread, against the authors' models with their PyTorch form of "
+        'deformable attention. Training is forward and backward without matching, losses and '
+        'denoising queries. The difference is the largest of logits and boxes.\n'
+    )
+    for result in load('successors'):
+        height, width = result['size']
+        rows = [
+            [work, *map(summary, row['seconds'].values()), str(Ratio(*row['faster']))]
+            for work, row in result['rows'].items()
+        ]
+        columns = [f'{result["model"]}, {height} x {width}', 'authors', 'ours', 'x authors']
+        yield '\n' + table(columns, rows)
+        yield f'\nDifference {result["difference"]:.1g}.\n' + origin(result)
+
+
 def criterion() -> Iterator[str]:
     yield '## Matching and losses, forward and backward\n'
     for result in load('criterion'):
@@ -235,7 +277,8 @@ def gpu_check() -> Iterator[str]:
 
 
 SECTIONS = (
-    *(inference, training_step, masks, fast_forms, criterion, coco_evaluation, data_loading),
+    *(inference, training_step, masks, fast_forms, deformable_attention, successors),
+    *(criterion, coco_evaluation, data_loading),
     *(demo_bfloat16, growth, gpu_check),
 )
 
