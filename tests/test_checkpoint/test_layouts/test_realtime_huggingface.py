@@ -47,8 +47,7 @@ def test_their_file_gives_their_numbers(theirs, tmp_path):
     theirs.save_pretrained(tmp_path)
     model = ours()
     load_checkpoint(model, tmp_path / 'model.safetensors', strict=True)
-    # Their position encoding is not transposed, which a square image does not show ... but swaps
-    # rows and columns of the encoding: compared on one whose coarsest map is a single pixel.
+    # Their position encoding is not transposed; a coarsest map of one pixel does not show it.
     x = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         expected, found = theirs(x), model(x)
