@@ -13,7 +13,8 @@ class DetDataset(BaseDataset):
     ``dict(bbox=[x1, y1, x2, y2], bbox_label=0..K-1, ignore_flag=0|1)`` in pixels of the original
     image, each with the ``area`` that the file states, if any, and a ``mask`` (COCO's polygons or
     RLE) where the set has masks. ``metainfo`` holds ``classes`` and ``cat_ids``, both indexed by
-    label.
+    label. A panoptic set adds ``isthing`` to it, one bool for each label, and to each entry
+    ``segments`` and their map, see :class:`~.coco_panoptic.CocoPanopticDataset`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

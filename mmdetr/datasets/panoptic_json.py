@@ -4,11 +4,10 @@ Beside the JSON there is a folder with a PNG for each image, whose pixels hold t
 see :mod:`.panoptic_maps`.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from .coco_json import _load, _read_categories, _read_images, _short, _Table
 from .panoptic_maps import LARGEST_ID
@@ -192,7 +191,7 @@ def _are_finite(values: list) -> bool:
     if not set(map(type, values)) <= {int, float}:
         return False
     try:
-        return bool(np.isfinite(np.array(values, dtype=np.float64)).all())
+        return all(map(math.isfinite, values))
     except OverflowError:  # a whole number beyond floats
         return False
 

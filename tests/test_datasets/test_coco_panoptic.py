@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
 from mmdetr.datasets import CocoPanopticDataset
@@ -13,6 +14,7 @@ from mmdetr.datasets.transforms import PackDetInputs, RandomFlip, UnreadableImag
 from mmdetr.datasets.transforms.crop import RandomCrop
 from tests.helpers.panoptic import read_panoptic_case, write_ids, write_panoptic
 
+CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticAnnotations', with_mask=True)]
 
 
@@ -244,3 +246,26 @@ def test_arguments():
         CocoPanopticDataset('x.json', data_prefix=dict(img=''))
     with pytest.raises(TypeError, match='LoadPanopticAnnotations'):
         CocoPanopticDataset('x.json', with_mask=True)
+
+
+@pytest.mark.parametrize('name', ['coco_panoptic', 'custom_coco_panoptic'])
+def test_pipelines_of_the_configs(ann_file, name):
+    """Masks cover boxes and picture in training; the metrics find their ground truth in testing."""
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    dataset = build(ann_file, pipeline)
+    sizes = set()
+    for seed in range(6):
+        np.random.seed(seed)
+        data = dataset[seed % 3]
+        gt = data['data_samples'].gt_instances
+        assert gt.masks.shape == (len(gt), *data['inputs'].shape[1:])
+        assert gt.masks.dtype == torch.bool
+        assert gt.masks.sum(0).max() == 1  # segments share no pixel
+        sizes.add(data['inputs'].shape)
+    assert len(sizes) > 3
+    sample = build(ann_file, cfg.test_dataloader.dataset.pipeline, test_mode=True)[0]
+    assert {'segments', 'seg_map_path'} <= set(sample['data_samples'].metainfo_keys())
+    wants_boxes = name == 'custom_coco_panoptic'
+    assert ('instances' in sample['data_samples']) == wants_boxes
+    assert [metric.type for metric in cfg.test_evaluator] == ['CocoMetric', 'CocoPanopticMetric']

@@ -16,7 +16,7 @@ from mmdetr.datasets.panoptic_maps import read_panoptic_png
 from mmdetr.engine.runner import DetectionRunner
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / 'configs' / 'detr_tiny_1xb16-6e_shapes_masks.py'
+DEMO = ROOT / 'configs' / 'detr_tiny_1xb16-5e_shapes_masks.py'
 SMALL = {
     'model.neck.out_channels': 32,
     'model.bbox_head.transformer.feedforward_channels': 32,

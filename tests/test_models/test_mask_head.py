@@ -119,6 +119,11 @@ def test_attention_of_a_query_sums_to_one_and_leaves_padding_out():
     assert attention.shape == (5, 8, 5, 3)
     torch.testing.assert_close(attention.sum((1, 2, 3)), torch.ones(5))
     assert not attention[..., -1].any()
+    scaled = build(attention_scale=15.0).attention
+    scaled.load_state_dict(head.attention.state_dict())
+    with torch.no_grad():
+        larger = scaled(maps.hidden[1], keys[1], maps.padding_mask[1])
+    torch.testing.assert_close(larger, 15 * attention)
 
 
 def test_fewer_maps_take_fewer_steps():
