@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmdetr.apis import optimize_for_inference
-from mmdetr.models import DiceLoss, SigmoidFocalLoss
+from mmdetr.models import DiceLoss, PanopticSegmentation, SigmoidFocalLoss
+from mmdetr.models.heads.mask_sampling import Frame
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample
 from tests.helpers import reference_masks
@@ -207,3 +208,21 @@ def test_autocast_gives_finite_losses_near_those_of_float32():
     for name in ('loss_mask', 'loss_dice'):
         assert half[name].dtype == torch.float32
         torch.testing.assert_close(half[name], full[name], rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize(('pixels', 'kept'), [(4, 1), (5, 2)])
+def test_segments_of_few_pixels_go_to_others(pixels, kept):
+    """The logits have the size of the image, so nothing is interpolated."""
+    size = (6, 8)
+    masks = torch.zeros(2, *size)
+    masks[1] = -1
+    masks[1, 2, :pixels] = 1
+    frame = Frame(size, size, size)
+    result = PanopticSegmentation(things=2)(
+        masks, torch.tensor([0.9, 0.95]), torch.tensor([1, 1]), frame
+    )
+    assert [each['id'] for each in result.segments] == [1, 2][:kept]
+    areas = [48 - pixels, pixels] if kept == 2 else [48]
+    assert [each['area'] for each in result.segments] == areas
+    assert (result.ids == 2).sum() == (pixels if kept == 2 else 0)
+    assert (result.ids > 0).all()
