@@ -1,7 +1,8 @@
 # The demo with masks: a tiny DETR learns boxes, masks and panoptic segments of generated shapes in
 # front of ground and sky, all from scratch and together, nothing to download.
 #   python tools/train.py configs/detr_tiny_1xb16-5e_shapes_masks.py
-# Cost: under 10 minutes on 2 CPU cores. Result: not measured yet.
+# Cost: 16 minutes of CPU time, not timed on quiet cores. Result: bbox_mAP 0.338, segm_mAP 0.442, PQ
+# 0.650 (things 0.480, stuff 0.905); still rising, more epochs (max_epochs and T_max) bring more.
 _base_ = [
     '_base_/models/detr_r50.py',
     '_base_/datasets/shapes_panoptic.py',
