@@ -10,7 +10,7 @@ from tests.helpers.deformable_cases import CASES, build_model, our_name
 from tests.helpers.successor_cases import KEPT, batch, read_case
 
 # The others are between these.
-SLOW = ('deformable', 'deformable_refine', 'dab_deformable')
+SLOW = ('deformable', 'deformable_single_scale', 'deformable_refine', 'dab_deformable')
 LOSSES = dict(ce='cls', bbox='bbox', giou='giou')
 
 
