@@ -188,7 +188,7 @@ def test_urls(address: str) -> None:
         ('gone.png', 'cannot be fetched: Not Found'),
         ('silent.png', 'cannot be fetched: timed out'),
         ('half.png', r'ends after \d+ of \d+ bytes'),
-        ('login.png', 'it is no image'),
+        ('login.png', 'it is a web page'),
     ],
 )
 def test_urls_without_image(address: str, monkeypatch: Any, name: str, match: str) -> None:

@@ -239,7 +239,7 @@ def test_keys_that_nobody_reads(key: str, value: Any, unknown: str) -> None:
         ('optim_wrapper.clip_gard', {}, 'did you mean clip_grad?'),
         ('param_scheduler.0.start_facter', 0.1, 'did you mean start_factor?'),
         ('train_dataloader.sampler.shufle', True, 'did you mean shuffle?'),
-        ('val_evaluator.metrik', 'bbox', 'only '),
+        ('val_evaluator.metrik', 'bbox', 'did you mean metric?'),
         # Their classes take any argument, and hand it on.
         ('default_hooks.checkpoint.intervall', 5, 'did you mean interval?'),
     ],
