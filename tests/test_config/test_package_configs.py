@@ -81,6 +81,6 @@ def test_a_missing_one_is_named_with_the_closest(word: str) -> None:
 
 
 def test_a_part_of_a_name_is_answered_with_the_shortest() -> None:
-    message = 'the package has detr_r50_8xb2-150e_coco and detr_r50_16xb4-300e_coco and'
+    message = 'the package has detr_r50_8xb2-50e_coco and detr_r50_8xb2-150e_coco and'
     with pytest.raises(FileNotFoundError, match=message):
         load_config('detr_r50')

@@ -28,13 +28,16 @@ def build(work_dir: Path, *custom_hooks: Any, **changes: Any) -> Runner:
 
 def test_all_hooks_are_known() -> None:
     assert set(NAMES) == {name for name in HOOKS.module_dict if hasattr(hooks, name)}
-    assert len(NAMES) == 12
+    assert len(NAMES) == 13
+
+
+ARGUMENTS: dict[str, dict] = {'PipelineSwitchHook': dict(switch_epoch=1, switch_pipeline=[])}
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_trains_and_validates(tmp_path: Path, name: str) -> None:
     replaced = dict(default_hooks__checkpoint=None) if name == 'CheckpointHook' else {}
-    runner = build(tmp_path, dict(type=name), **replaced)
+    runner = build(tmp_path, dict(type=name, **ARGUMENTS.get(name, {})), **replaced)
     runner.train()
     assert runner.iter == 10
     runner.val()

@@ -76,7 +76,7 @@ def test_train_resume_and_test(tmp_path: Path, tool: Any, capfd: Any) -> None:
 def test_show_dir_goes_to_the_drawing_hook(tmp_path: Path, tool: Any) -> None:
     config = write_config(tmp_path)
     torch.save({}, tmp_path / 'a.pth')
-    with pytest.raises(TypeError, match='DetVisualizer'):
+    with pytest.raises(SystemExit, match='DetVisualizer'):
         tool('test.py', config, 'a.pth', '--show-dir', 'pictures')
 
 
