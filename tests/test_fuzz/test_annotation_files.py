@@ -167,7 +167,7 @@ def test_metric(profile: Any, tmp_path: Path) -> None:
         (annotations,) = read
         assert annotations.img_ids == {each['id'] for each in parsed['images']}
         assert annotations.categories == {each['id']: each['name'] for each in parsed['categories']}
-        assert [tuple(each) for each in annotations.objects] == [
+        assert [tuple(each)[:5] for each in annotations.objects] == [
             (
                 each['image_id'],
                 each['category_id'],
