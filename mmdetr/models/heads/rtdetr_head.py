@@ -4,7 +4,6 @@ Legend: B images, H W padded input size, h w feature size, S pixels of all maps,
 N queries, K classes, D channels.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -21,8 +20,6 @@ from mmdetr.structures import QueryPrediction, SetPrediction, SetTarget
 
 from .detr_head import DETRHead
 
-# What the first classification branch says of every class: 0.01.
-_PRIOR_BIAS = -math.log(99)
 # An anchor nearer to the border than this, in any coordinate, proposes nothing.
 _MARGIN = 0.01
 
@@ -125,14 +122,13 @@ class RTDETRHead(DETRHead):
 
     def _class_branch(self) -> nn.Linear:
         branch = nn.Linear(self.embed_dims, self.class_activation.num_logits(self.num_classes))
-        nn.init.constant_(branch.bias, _PRIOR_BIAS)
+        self.class_activation.initialize(branch)
         return branch
 
     def box_branch(self, out_channels: int) -> MLP:
         """A box branch that moves nothing at first."""
         branch = MLP(self.embed_dims, self.embed_dims, out_channels, self.num_reg_layers)
-        for parameter in branch.layers[-1].parameters():
-            nn.init.zeros_(parameter)
+        branch.start_at_zero()
         return branch
 
     def forward(
