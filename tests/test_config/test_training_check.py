@@ -56,6 +56,18 @@ def test_amount() -> None:
     assert check_amount(cfg | dict(load_from='detr.pth'), num_images=500, world_size=1) == []
 
 
+def test_amount_for_models_that_learn_from_few_images() -> None:
+    """A sampling decoder does with a trained backbone, and neither alone."""
+    cfg = dict(train_cfg=dict(max_epochs=40), train_dataloader=dict(batch_size=4))
+
+    def findings(head: str, **backbone: Any) -> list[Any]:
+        model = dict(bbox_head=dict(type=head), backbone=dict(type='TimmBackbone', **backbone))
+        return check_amount(cfg | dict(model=model), 292, 1)
+
+    assert findings('RTDETRHead', pretrained=True) == []
+    assert findings('RTDETRHead') and findings('DETRHead', pretrained=True)
+
+
 @pytest.mark.parametrize(
     'optim_wrapper',
     [
