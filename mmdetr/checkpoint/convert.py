@@ -32,8 +32,8 @@ def convert(source: CheckpointFile, path: str | os.PathLike, fmt: str) -> list[P
 
     Where a format has a row per category id, a head of COCO's classes gets them. The added rows
     can never win, and the way back removes exactly such rows. Other heads stay as they are.
-    ``config.json`` and ``preprocessor_config.json`` are written beside a file of Hugging Face unless
-    they are there: with them ``pipeline('object-detection', FOLDER)`` of transformers detects.
+    ``config.json`` and ``preprocessor_config.json`` are written beside a file of Hugging Face
+    unless they are there: transformers' ``pipeline('object-detection', FOLDER)`` needs both.
 
     Args:
         source: The file as read.
