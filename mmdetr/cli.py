@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmdetr.config.package_configs import package_configs, package_folder
 from mmdetr.version import __version__
+from mmdetr.zoo import UnknownModelError, models_table
 
 COMMANDS = {
     'train': ('train.py', 'train a detector from a config'),
@@ -21,6 +22,7 @@ COMMANDS = {
     'analysis complexity': ('analysis/model_complexity.py', 'parameters and operations by part'),
     'analysis decoder-layers': ('analysis/decoder_layers.py', 'AP after each decoder layer'),
     'configs': (None, 'list the configs that come with the package'),
+    'models': (None, 'list the published models that have a name'),
 }
 
 
@@ -43,10 +45,17 @@ def main() -> None:
     arguments = words[len(command.split()) :]
     file = COMMANDS[command][0]
     if file is None:
-        print('\n'.join(package_configs()))
+        _list(command)
         return
     sys.argv = [f'mmdetr {command}', *arguments]
     _run(package_folder('tools') / file)
+
+
+def _list(what: str) -> None:
+    try:
+        print(models_table() if what == 'models' else '\n'.join(package_configs()))
+    except UnknownModelError as error:
+        sys.exit(f'error: {error}')
 
 
 def _run(tool: Path) -> None:

@@ -28,10 +28,20 @@ def test_every_tool_has_a_command(mmdetr: Any, capsys: Any) -> None:
     files = {file for file, _ in cli.COMMANDS.values() if file}
     tools = {path.relative_to(ROOT / 'tools').as_posix() for path in ROOT.glob('tools/**/*.py')}
     assert files == tools
-    for name in cli.COMMANDS:
-        if name != 'configs':
+    for name, (file, _) in cli.COMMANDS.items():
+        if file:
             assert mmdetr(*name.split(), '--help') == 0
             assert capsys.readouterr().out.startswith(f'usage: mmdetr {name} ')
+
+
+def test_lists(monkeypatch: Any, capsys: Any) -> None:
+    for what, line in (('configs', 'detr_r50_16xb4-500e_coco'), ('models', 'detr-r50 ')):
+        monkeypatch.setattr(sys, 'argv', ['mmdetr', what])
+        cli.main()
+        assert any(each.startswith(line) for each in capsys.readouterr().out.splitlines())
+    monkeypatch.setenv('MMDETR_MODELS', 'missing.json')
+    with pytest.raises(SystemExit, match=r'error: cannot read the index of models missing\.json'):
+        cli.main()
 
 
 def test_no_such_command(mmdetr: Any, capsys: Any) -> None:

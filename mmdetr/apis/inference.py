@@ -13,7 +13,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 
-from mmdetr.checkpoint import check_for_use, load_into, read_checkpoint
+from mmdetr.checkpoint import CheckpointFile, check_for_use, load_into, read_checkpoint
 from mmdetr.config.check import INFERENCE_KEYS, check_config_types
 from mmdetr.config.options import apply_cfg_options
 from mmdetr.config.reading import load_config
@@ -23,6 +23,7 @@ from mmdetr.structures import DetDataSample
 
 from .devices import find_device
 from .images import ImageInput, is_single, to_pipeline_input
+from .named_models import find_named
 from .optimize import optimize_for_inference
 from .threads import building, leave_threads_to_parent
 
@@ -39,9 +40,11 @@ def init_detector(
 
     Args:
         config: Config file, name of one of the package's (as ``'detr_r50_8xb2-150e_coco'``), or
-            object.
-        checkpoint: File of any format that ``mmdetr.checkpoint`` reads. None leaves the weights
-            random, with a warning; weights named by ``init_cfg`` are never fetched here.
+            object. Without ``checkpoint`` also a checkpoint that carries its config, or a published
+            model: a name that ``mmdetr models`` lists (as ``'detr-r50'``) or ``'hf://OWNER/NAME'``.
+        checkpoint: File of any format that ``mmdetr.checkpoint`` reads. None beside a config leaves
+            the weights random, with a warning; weights named by ``init_cfg`` are never fetched
+            here.
         device: Where the model runs; the GPU if there is one by default.
         cfg_options: Overrides of the config, as ``{'model.bbox_head.num_queries': 50}``.
         optimize: Make the model ready to serve, see :func:`optimize_for_inference`; a dict holds
@@ -55,6 +58,7 @@ def init_detector(
 
     Raises:
         FileNotFoundError: Config or checkpoint does not exist.
+        OSError: The file of a published model cannot be fetched.
         KeyError: A key of ``cfg_options`` is misspelt.
         ConfigError: The config cannot be read.
         TypeError: A value of the model or the test data has the wrong type.
@@ -63,7 +67,13 @@ def init_detector(
             another model; the message names classes, weights and keys of the config.
     """
     device = find_device(device)
-    config = config.copy() if isinstance(config, Config) else load_config(config)
+    weights: Any = checkpoint
+    if isinstance(config, Config):
+        config = config.copy()
+    elif checkpoint is None:
+        config, weights = find_named(os.fspath(config))
+    else:
+        config = load_config(config)
     apply_cfg_options(config, cfg_options)
     check_config_types(config, INFERENCE_KEYS)
     if config.get('model') is None:
@@ -72,11 +82,12 @@ def init_detector(
         model = MODELS.build(_without_pretrained(config.model))
     # The class head is loaded by name where the config names classes.
     model.dataset_meta = _config_meta(config)
-    if checkpoint is None:
+    if weights is None:
         warnings.warn('init_detector without checkpoint: all weights are random', stacklevel=2)
     else:
         check = partial(check_for_use, config=config, allow_mismatch=allow_mismatch)
-        file = read_checkpoint(checkpoint, 'cpu', model)
+        is_read = isinstance(weights, CheckpointFile)
+        file = weights if is_read else read_checkpoint(weights, 'cpu', model)
         file = file.with_classes(config.get('checkpoint_classes'))
         loaded = load_into(model, file, check=check)
         model.dataset_meta = loaded.get('meta', {}).get('dataset_meta') or model.dataset_meta

@@ -4,7 +4,7 @@ from .class_rows import match_classes
 from .convert import class_names, convert, writable_formats
 from .file import CheckpointFile, read_checkpoint
 from .initializer import PretrainedWeights
-from .io import CheckpointError, load_file, save_file
+from .io import CheckpointError, fetch_weights, load_file, save_file
 from .layouts import Architecture, Layout, from_mmdetr, get_layout, register_layout
 from .loading import load_checkpoint, load_into
 from .model_rows import ModelRows, model_rows
@@ -25,6 +25,7 @@ __all__ = [
     'check_for_use',
     'class_names',
     'convert',
+    'fetch_weights',
     'from_mmdetr',
     'get_layout',
     'load_checkpoint',

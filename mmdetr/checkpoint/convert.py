@@ -14,6 +14,7 @@ from mmdetr import __version__
 
 from .class_rows import COCO_HEADS, Names, coco_names, dataset_meta
 from .file import CheckpointFile
+from .image_processor import image_processor_config
 from .io import CheckpointError, atomic_write, save_file
 from .layouts import OWN_FORMAT, Layout, StateDict, get_layout, layouts, own_layout
 
@@ -31,7 +32,8 @@ def convert(source: CheckpointFile, path: str | os.PathLike, fmt: str) -> list[P
 
     Where a format has a row per category id, a head of COCO's classes gets them. The added rows
     can never win, and the way back removes exactly such rows. Other heads stay as they are.
-    ``config.json`` is written beside a file of Hugging Face unless there is one.
+    ``config.json`` and ``preprocessor_config.json`` are written beside a file of Hugging Face
+    unless they are there: transformers' ``pipeline('object-detection', FOLDER)`` needs both.
 
     Args:
         source: The file as read.
@@ -61,13 +63,20 @@ def convert(source: CheckpointFile, path: str | os.PathLike, fmt: str) -> list[P
         save_file({'meta': _meta(source, names, fmt), key: weights}, path)
         return [path]
     _write_weights(weights, path)
-    config_path = path.with_name('config.json')
-    if config_path.exists():
-        return [path]
     if source.layout is layout and source.config:
         config = source.config
-    config_path.write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
-    return [path, config_path]
+    cfg = source.meta.get('cfg') if source.format == OWN_FORMAT else None
+    beside = {
+        'config.json': config,
+        'preprocessor_config.json': image_processor_config(config.get('model_type', ''), cfg),
+    }
+    written = [path]
+    for name, content in beside.items():
+        file = path.with_name(name)
+        if content is not None and not file.exists():
+            file.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+            written.append(file)
+    return written
 
 
 def class_names(source: CheckpointFile) -> Names | None:

@@ -15,11 +15,12 @@ _NAMES = (
     'pytorch_model.bin',
     f'pytorch_model.bin{_INDEX}',
 )
+SCHEME = 'hf://'
 _LONGEST_JSON = 50_000_000
 
 
 def load_any(filename: str, map_location: MapLocation) -> tuple[str, Any]:
-    """Read a file of weights, a folder that holds one, or what an index lists.
+    """Read a file of weights, a folder that holds one, ``hf://...``, or what an index lists.
 
     Returns:
         The file that ``config.json`` lies beside, and the content.
@@ -28,6 +29,8 @@ def load_any(filename: str, map_location: MapLocation) -> tuple[str, Any]:
         FileNotFoundError: No such file.
         CheckpointError: A file cannot be used.
     """
+    if filename.startswith(SCHEME):
+        filename = fetch_from_hub(filename)
     if os.path.isdir(filename):
         found = [name for name in _NAMES if (Path(filename) / name).is_file()]
         if not found:
@@ -52,6 +55,36 @@ def load_any(filename: str, map_location: MapLocation) -> tuple[str, Any]:
     if missing := files.keys() - weights.keys():
         raise CheckpointError(f'{filename}: {len(missing)} weights missing, as {min(missing)}')
     return filename, weights
+
+
+def fetch_from_hub(address: str) -> str:
+    """Fetch what an address of the Hugging Face hub names, as huggingface_hub does.
+
+    That is: into its cache, from where it was interrupted, and nothing with ``HF_HUB_OFFLINE=1``.
+
+    Args:
+        address: ``hf://OWNER/NAME`` for the folder of weights and config, ``hf://OWNER/NAME/FILE``
+            for one file.
+
+    Raises:
+        CheckpointError: The address is none, huggingface_hub is missing or cannot fetch it.
+    """
+    owner, _, rest = address.removeprefix(SCHEME).partition('/')
+    name, _, file = rest.partition('/')
+    if not owner or not name:
+        raise CheckpointError(f'{address}: give hf://OWNER/NAME or hf://OWNER/NAME/FILE')
+    try:
+        from huggingface_hub import hf_hub_download, snapshot_download
+    except ImportError as error:
+        raise CheckpointError(f'{address} needs pip install huggingface_hub') from error
+    try:
+        if file:
+            return hf_hub_download(f'{owner}/{name}', file)
+        wanted = ['config.json', 'preprocessor_config.json', *_NAMES, '*.safetensors']
+        return snapshot_download(f'{owner}/{name}', allow_patterns=wanted)
+    except Exception as error:  # of its own, requests' and the operating system's kinds
+        reason = str(error).strip().partition('\n')[0] or type(error).__name__
+        raise CheckpointError(f'cannot fetch {address}: {reason}') from error
 
 
 def read_json(filename: str | Path) -> dict[str, Any]:

@@ -52,6 +52,25 @@ def load_file(
     return _read(_local_copy(os.fspath(path)), map_location, verify)
 
 
+def fetch_weights(address: str, sha256: str | None = None) -> str:
+    """Make sure that weights from the net are on this machine.
+
+    Args:
+        address: ``http(s)://`` or anything that :func:`read_checkpoint` takes.
+        sha256: Of the file, or its first digits, where someone states it.
+
+    Returns:
+        The file; an address of another kind as it is.
+
+    Raises:
+        OSError: The file cannot be fetched, or is another.
+        CheckpointError: It is no checkpoint.
+    """
+    if not address.startswith(('http://', 'https://')):
+        return address
+    return fetch(address, partial(_check_download, address), sha256=sha256)
+
+
 def save_file(obj: Any, path: str | os.PathLike) -> None:
     """torch.save that keeps the previous file until the new one is completely on disk.
 
@@ -183,7 +202,8 @@ def _local_copy(address: str) -> str:
     if scheme in ('http', 'https'):
         return fetch(address, partial(_check_download, address))
     raise ValueError(
-        f'{address}: unknown scheme {scheme}://; give a local file, http(s):// or torchvision://'
+        f'{address}: unknown scheme {scheme}://; give a local file, http(s)://, hf:// or '
+        'torchvision://'
     )
 
 

@@ -136,7 +136,7 @@ def test_own_classes_keep_their_rows(our_file, tmp_path):
 def test_an_existing_config_is_left_alone(facebook_file, tmp_path):
     (tmp_path / 'config.json').write_text('{"mine": 1}')
     written = convert(read_checkpoint(facebook_file), tmp_path / 'model.bin', 'huggingface')
-    assert written == [tmp_path / 'model.bin']
+    assert written == [tmp_path / 'model.bin', tmp_path / 'preprocessor_config.json']
     assert (tmp_path / 'config.json').read_text() == '{"mine": 1}'
 
 

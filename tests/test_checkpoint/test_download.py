@@ -28,19 +28,31 @@ class Site:
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
         self.short: set[str] = set()
+        self.tags: dict[str, str] = {}
         self.requests: list[str] = []
+        self.continued: list[int] = []
+        self.most: int | None = None  # bytes before the connection breaks
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 site.requests.append(self.path)
                 content = site.contents.get(self.path)
-                self.send_response(404 if content is None else 200)
-                content = content or b''
+                tag, start = site.tags.get(self.path), 0
+                if content and tag and self.headers.get('If-Range') == tag:
+                    start = int(self.headers['Range'].removeprefix('bytes=').removesuffix('-'))
+                    site.continued.append(start)
+                refused = content is not None and start >= len(content) > 0
+                self.send_response(
+                    404 if content is None else 416 if refused else 206 if start else 200
+                )
+                content = b'' if content is None or refused else content[start:]
                 extra = 100 if self.path in site.short else 0
+                if tag:
+                    self.send_header('ETag', tag)
                 self.send_header('Content-Length', str(len(content) + extra))
                 self.end_headers()
-                self.wfile.write(content)
+                self.wfile.write(content[: site.most])
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -61,7 +73,7 @@ def site(tmp_path: Path, monkeypatch: Any) -> Iterator[Site]:
 
 def kept(tmp_path: Path) -> list[str]:
     folder = tmp_path / 'hub' / 'checkpoints'
-    return sorted(path.name for path in folder.iterdir() if path.suffix != '.lock')
+    return sorted(path.name for path in folder.iterdir() if path.suffix not in ('.lock', '.sha256'))
 
 
 def test_equal_last_names_are_different_files(site: Site, tmp_path: Path) -> None:
@@ -111,3 +123,66 @@ def test_silent_server_is_left_in_time(site: Site, tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r'cannot download .*timed out'):
             fetch(address, check=load_file, seconds=0.3)
     assert kept(tmp_path) == []
+
+
+def test_interrupted_download_goes_on(site: Site, tmp_path: Path) -> None:
+    """From where it was, if the server says by a tag that the content is the same."""
+    whole = file_of(5)
+    site.contents['/a.pth'], site.tags['/a.pth'], site.most = whole, '"one"', 700
+    with pytest.raises(OSError, match=r'bytes came|more expected'):
+        load_file(f'{site.address}/a.pth')
+    site.most = None
+    assert load_file(f'{site.address}/a.pth')['w'].tolist() == [5, 5, 5]
+    assert site.continued == [700]
+
+
+def test_interrupted_download_of_what_changed_begins_anew(site: Site, tmp_path: Path) -> None:
+    site.contents['/a.pth'], site.tags['/a.pth'], site.most = file_of(5), '"one"', 700
+    with pytest.raises(OSError, match=r'bytes came|more expected'):
+        load_file(f'{site.address}/a.pth')
+    site.contents['/a.pth'], site.tags['/a.pth'], site.most = file_of(6), '"two"', None
+    assert load_file(f'{site.address}/a.pth')['w'].tolist() == [6, 6, 6]
+    assert site.continued == []
+
+
+def test_part_that_nothing_follows(site: Site, tmp_path: Path) -> None:
+    """A process that died after the last byte, before the file had its name."""
+    whole = file_of(5)
+    site.contents['/a.pth'], site.tags['/a.pth'], site.most = whole, '"one"', 700
+    with pytest.raises(OSError, match=r'bytes came|more expected'):
+        load_file(f'{site.address}/a.pth')
+    (part,) = (tmp_path / 'hub' / 'checkpoints').glob('*.part.pth')
+    part.write_bytes(whole)
+    site.most = None
+    assert load_file(f'{site.address}/a.pth')['w'].tolist() == [5, 5, 5]
+
+
+def test_file_keeps_the_hash_of_its_first_download(site: Site, tmp_path: Path) -> None:
+    site.contents['/a.pth'] = file_of(1)
+    load_file(f'{site.address}/a.pth')
+    (name,) = kept(tmp_path)
+    (tmp_path / 'hub' / 'checkpoints' / name).write_bytes(file_of(2))
+    with pytest.raises(OSError, match=r'is not what .* was at its first download'):
+        load_file(f'{site.address}/a.pth')
+
+
+def test_stated_hash(site: Site, tmp_path: Path) -> None:
+    site.contents['/a.pth'] = whole = file_of(1)
+    with pytest.raises(OSError, match='hash 0000'):
+        fetch(f'{site.address}/a.pth', load_file, sha256='0000')
+    assert kept(tmp_path) == []
+    fetch(f'{site.address}/a.pth', load_file, sha256=hashlib.sha256(whole).hexdigest())
+
+
+def test_without_network(tmp_path: Path, monkeypatch: Any) -> None:
+    """The message says which file goes where; put there, it is taken."""
+    monkeypatch.setenv('MMDETR_HOME', str(tmp_path / 'home'))
+    address = 'http://127.0.0.1:9/net.pth'
+    with pytest.raises(
+        OSError, match=r'cannot download .*net\.pth.*put the file there as '
+    ) as info:
+        load_file(address)
+    place = Path(str(info.value).rpartition(' as ')[2])
+    assert place.parent == tmp_path / 'home' / 'checkpoints'
+    place.write_bytes(file_of(7))
+    assert load_file(address)['w'].tolist() == [7, 7, 7]

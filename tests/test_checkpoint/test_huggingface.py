@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+from mmengine.config import Config
+from PIL import Image
 from torch import Tensor, nn
 
+from mmdetr.apis import inference_detector, init_detector
 from mmdetr.checkpoint import convert, load_checkpoint, read_checkpoint
+from mmdetr.config.package_configs import find_config
 from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS
 from mmdetr.registry import MODELS
 from tests.helpers.reference import facebook_state_dict, model_config, read_case
@@ -173,3 +177,43 @@ def test_they_load_our_file(positions, tmp_path):
     logits = got.logits[..., [*COCO_CATEGORY_IDS, 91]]
     torch.testing.assert_close(logits, prediction.logits[-1], atol=1e-4, rtol=0)
     torch.testing.assert_close(got.pred_boxes, prediction.bboxes[-1], atol=1e-4, rtol=0)
+
+
+def test_their_pipeline_detects_with_our_file(tmp_path):
+    """Folder in, boxes in pixels out: classes, sizes and normalisation are the config's."""
+    pytest.importorskip('timm')
+    config = Config.fromfile(find_config('detr_r50_8xb2-150e_coco'))
+    config.merge_from_dict(
+        {
+            'model.backbone.depth': 18,
+            'model.bbox_head.num_classes': 2,
+            'model.bbox_head.num_queries': 9,
+            'metainfo': dict(classes=('boat', 'buoy')),
+        }
+    )
+    config.test_dataloader.dataset.pipeline[1].scale = (96, 150)
+    config.test_dataloader.dataset.metainfo = dict(classes=('boat', 'buoy'))
+    with pytest.warns(UserWarning, match='random'):
+        ours = init_detector(config, device='cpu')
+    shapes = {name: list(value.shape) for name, value in ours.state_dict().items()}
+    ours.load_state_dict(facebook_state_dict(shapes, seed=5))
+    meta = dict(
+        mmdetr_version='0', cfg=config.pretty_text, dataset_meta=dict(classes=('boat', 'buoy'))
+    )
+    torch.save(dict(meta=meta, state_dict=ours.state_dict()), tmp_path / 'ours.pth')
+    written = convert(
+        read_checkpoint(tmp_path / 'ours.pth'), tmp_path / 'hf' / 'model.safetensors', 'huggingface'
+    )
+    assert [path.name for path in written[1:]] == ['config.json', 'preprocessor_config.json']
+    image = Image.effect_noise((200, 150), 60).convert('RGB')
+    detect = transformers.pipeline('object-detection', model=str(tmp_path / 'hf'), device='cpu')
+
+    found = detect(image, threshold=0.0)
+    expected = inference_detector(ours, image).pred_instances
+
+    best = int(expected.scores.argmax())
+    got = max(found, key=lambda each: each['score'])
+    assert got['label'] == ('boat', 'buoy')[int(expected.labels[best])]
+    assert got['score'] == pytest.approx(expected.scores[best].item(), abs=0.02)
+    box = [got['box'][key] for key in ('xmin', 'ymin', 'xmax', 'ymax')]
+    assert box == pytest.approx(expected.bboxes[best].tolist(), abs=4)

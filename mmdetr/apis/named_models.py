@@ -1,0 +1,80 @@
+"""What a word for a model means: a config, a checkpoint that carries one, or a published model."""
+
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmdetr.checkpoint import CheckpointError, CheckpointFile, fetch_weights, read_checkpoint
+from mmdetr.checkpoint.config_text import parse_config
+from mmdetr.config.package_configs import PREFIX, find_config
+from mmdetr.config.reading import load_config
+from mmdetr.zoo import ModelEntry, UnknownModelError, find_model, known_models
+
+_CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+_CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.safetensors', '.bin')
+
+
+def find_named(word: str) -> tuple[Config, str | CheckpointFile | None]:
+    """Find the config and the weights that one word stands for.
+
+    Args:
+        word: A config, as :func:`load_config` takes it; a name that ``mmdetr models`` lists, whose
+            file is fetched; ``hf://OWNER/NAME``; or a checkpoint whose file carries its config.
+
+    Returns:
+        The config, and the weights; None where the word is a config.
+
+    Raises:
+        FileNotFoundError: There is no such file or name.
+        ConfigError: The config cannot be read.
+        UnknownModelError: An index of models cannot be read.
+        CheckpointError: The checkpoint cannot be read or carries no config.
+        OSError: A file cannot be fetched.
+    """
+    entry = _entry(word)
+    if entry is not None:
+        return load_config(entry.config), fetch_weights(entry.weights, entry.sha256)
+    if _is_checkpoint(word):
+        file = read_checkpoint(word)
+        return config_in(file), file
+    try:
+        return load_config(word), None
+    except FileNotFoundError as error:
+        try:
+            find_model(word)
+        except UnknownModelError as unknown:
+            raise FileNotFoundError(f'{error}, and {unknown}') from error
+        raise
+
+
+def config_in(file: CheckpointFile) -> Config:
+    """Return the config that a checkpoint of ours carries; nothing in it is executed.
+
+    Raises:
+        CheckpointError: It carries none that can be read.
+    """
+    found = parse_config(file.meta.get('cfg'))
+    if not found or 'model' not in found:
+        raise CheckpointError(
+            f'{file.filename} carries no config: give the config that it was trained with'
+        )
+    return Config(found)
+
+
+def _entry(word: str) -> ModelEntry | None:
+    """The model of that name, unless a config has it; or the one whose weights the word is."""
+    if word.startswith('hf://'):
+        entries = known_models().values()
+        return next((entry for entry in entries if entry.weights == word), None)
+    if '/' in word or os.path.exists(word) or find_config(word) != word:
+        return None
+    return known_models().get(word)
+
+
+def _is_checkpoint(word: str) -> bool:
+    if word.startswith(('hf://', 'http://', 'https://')):
+        return True
+    if word.startswith(PREFIX) or word.endswith(_CONFIG_SUFFIXES):
+        return False
+    return word.endswith(_CHECKPOINT_SUFFIXES) or Path(word).is_file()

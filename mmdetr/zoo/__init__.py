@@ -1,0 +1,5 @@
+"""Published models by name. Importing this needs the standard library alone."""
+
+from .index import ModelEntry, UnknownModelError, find_model, known_models, models_table
+
+__all__ = ['ModelEntry', 'UnknownModelError', 'find_model', 'known_models', 'models_table']
