@@ -200,7 +200,7 @@ class MaskHead(BaseModule):
         return shared
 
     def decode(self, attention: Tensor, shared: SharedMaps, owners: Sequence[int]) -> Tensor:
-        """Attention maps [Q, A, h, w] of queries of the images ``owners`` [Q] -> logits [Q, ...]."""
+        """Attention maps [Q, A, h, w] of queries of the images ``owners`` -> logits [Q, ...]."""
         features, laterals = shared.of(owners)
         x = self.normalize(0, self.mix(features, attention))
         x = self.normalize(1, self.convs[1](x))
