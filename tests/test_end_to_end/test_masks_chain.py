@@ -16,7 +16,7 @@ from mmdetr.datasets.panoptic_maps import read_panoptic_png
 from mmdetr.engine.runner import DetectionRunner
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / 'configs' / 'detr_tiny_1xb16-5e_shapes_masks.py'
+DEMO = ROOT / 'configs' / 'detr_tiny_1xb16-10e_shapes_masks.py'
 SMALL = {
     'model.neck.out_channels': 32,
     'model.bbox_head.transformer.feedforward_channels': 32,
@@ -94,6 +94,18 @@ def infer(folder: Path, config: Path, **options) -> int:
         font=None,
     )
     return tool['main'](Namespace(**{**arguments, **options}))
+
+
+def test_infer_says_that_a_box_model_has_no_masks(folder):
+    (folder / 'one').mkdir()
+    Image.new('RGB', (64, 64)).save(folder / 'one' / 'grey.png')
+    cfg = Config.fromfile(folder / 'config.py')
+    cfg.model.bbox_head.update(type='DETRHead')
+    cfg.model.bbox_head.criterion = None
+    del cfg.model.bbox_head['mask_head'], cfg.model.bbox_head['panoptic']
+    cfg.dump(folder / 'boxes.py')
+    with pytest.raises(SystemExit, match='error: --mask-png needs a model with masks'):
+        infer(folder, folder / 'boxes.py', images=str(folder / 'one'))
 
 
 def test_infer_writes_run_lengths_segments_and_png_files(folder):

@@ -113,16 +113,16 @@ def test_without_queries_every_parameter_has_a_gradient(fast):
 
 def test_attention_of_a_query_sums_to_one_and_leaves_padding_out():
     head, maps = build(), inputs()
-    keys = head.attention.keys(maps.memory)
+    arguments = maps.hidden[1:], maps.memory[1:], maps.padding_mask[1:]
     with torch.no_grad():
-        attention = head.attention(maps.hidden[1], keys[1], maps.padding_mask[1])
+        attention = head.attention(*arguments)[0]
     assert attention.shape == (5, 8, 5, 3)
     torch.testing.assert_close(attention.sum((1, 2, 3)), torch.ones(5))
     assert not attention[..., -1].any()
     scaled = build(attention_scale=15.0).attention
     scaled.load_state_dict(head.attention.state_dict())
     with torch.no_grad():
-        larger = scaled(maps.hidden[1], keys[1], maps.padding_mask[1])
+        larger = scaled(*arguments)[0]
     torch.testing.assert_close(larger, 15 * attention)
 
 

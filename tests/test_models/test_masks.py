@@ -117,6 +117,20 @@ def test_losses_are_those_of_all_masks(number):
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
+def test_chunks_of_several_images_change_no_loss(monkeypatch):
+    """Pairs of images of different sizes, all at once or two at a time."""
+    model, results = build(), []
+    for pixels in (2**22, 2 * 64 * 96):
+        monkeypatch.setattr('mmdetr.models.losses.mask_criterion._CHUNK_PIXELS', pixels)
+        data = batch(sample(), sample(2, size=(60, 90)), sample(0))
+        model.zero_grad()
+        losses = model(**data, mode='loss')
+        (losses['loss_mask'] + losses['loss_dice']).backward()
+        gradients = [p.grad.clone() for p in model.bbox_head.mask_head.parameters()]
+        results.append((losses['loss_mask'], losses['loss_dice'], *gradients))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
+
+
 def test_only_the_mask_head_trains():
     model = build(trained_parts=['bbox_head.mask_head']).train()
     names = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -208,6 +222,22 @@ def test_autocast_gives_finite_losses_near_those_of_float32():
     for name in ('loss_mask', 'loss_dice'):
         assert half[name].dtype == torch.float32
         torch.testing.assert_close(half[name], full[name], rtol=0.1, atol=0)
+    model.parse_losses(half)[0].backward()
+    gradients = [p.grad for p in model.bbox_head.mask_head.parameters()]
+    assert all(each.dtype == torch.float32 and each.isfinite().all() for each in gradients)
+
+
+@pytest.mark.parametrize('form', ['autocast', 'optimised'])
+def test_masks_in_bfloat16_are_near_those_of_float32(form):
+    panoptic = dict(type='PanopticSegmentation', things=4, score_thr=0.2)
+    model = build(panoptic=panoptic)
+    expected = predict(model)
+    if form == 'optimised':
+        optimize_for_inference(model, dtype='bfloat16')
+    with torch.autocast('cpu', dtype=torch.bfloat16, enabled=form == 'autocast'):
+        found = predict(model)
+    assert (masks_of(found) != masks_of(expected)).mean() < 0.1
+    assert (found.pred_panoptic.ids > 0).all()
 
 
 @pytest.mark.parametrize(('pixels', 'kept'), [(4, 1), (5, 2)])

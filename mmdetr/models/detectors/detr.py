@@ -40,7 +40,7 @@ class DETR(BaseModel):
             around them. None trains all that the parts themselves do not freeze.
 
     Raises:
-        ValueError: No parameter has such a name.
+        ValueError: No parameter has such a name, or masks are wanted of a head that has none.
 
     Source: paper section 3.2, figure 2.
     """
@@ -59,6 +59,7 @@ class DETR(BaseModel):
         self.backbone = MODELS.build(backbone)
         channels, strides = self.backbone.out_channels, getattr(self.backbone, 'strides', None)
         self.neck = build_component(MODELS, neck, dict(in_channels=channels), dict(strides=strides))
+        _check_masks(bbox_head)
         self.bbox_head = build_component(
             MODELS,
             bbox_head,
@@ -143,3 +144,18 @@ class DETR(BaseModel):
         if get_world_size() > 1:
             all_reduce(values, op='mean')
         return total, OrderedDict(zip(names, values.tolist(), strict=True))
+
+
+def _check_masks(bbox_head: dict) -> None:
+    """Refuse what masks are made or trained with beside a head that predicts none."""
+    head = MODELS.get(bbox_head['type']) if isinstance(bbox_head.get('type'), str) else None
+    if head is None or hasattr(head, 'masks_of'):
+        return
+    wanted = [name for name in ('mask_head', 'panoptic') if bbox_head.get(name) is not None]
+    if (bbox_head.get('criterion') or {}).get('type') == 'MaskCriterion':
+        wanted.append('MaskCriterion')
+    if wanted:
+        raise ValueError(
+            f'{bbox_head["type"]} predicts no masks: leave out {", ".join(wanted)}, or take '
+            'DETRMaskHead, ConditionalMaskHead or AnchorMaskHead, which attend to one feature map'
+        )

@@ -1,14 +1,14 @@
 """The mask head with what all queries share computed once, and enlarging as part of a convolution.
 
-Legend: P queries of one image, D channels, A attention heads, C input and O output channels, h w
-size of a map, H W size of the next finer one.
+Legend: B images, Q queries of any of them, D channels, A attention heads, C input and O output
+channels, h w size of a map, H W size of the next finer one.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmdetr.models.heads.mask_head import ImageMaps, MaskHead
+from mmdetr.models.heads.mask_head import MaskHead, SharedMaps
 
 
 class FastMaskHead(MaskHead):
@@ -18,18 +18,18 @@ class FastMaskHead(MaskHead):
     convolved once for the image.
     """
 
-    def prepare(self, image: ImageMaps) -> ImageMaps:
+    def prepare(self, shared: SharedMaps) -> SharedMaps:
         """Convolve the projected map and the finer maps of the backbone, with the biases."""
         first = self.conv(0)
-        weight = first.weight[:, : image.features.shape[1]]
-        laterals = [
-            conv(lateral) for conv, lateral in zip(self.convs[2:], image.laterals, strict=True)
-        ]
-        features = F.conv2d(image.features, weight, first.bias, padding=1)
-        return image._replace(features=features, laterals=laterals)
+        weight = first.weight[:, : shared.features.shape[1]]
+        pairs = zip(self.convs[2:], shared.laterals, strict=True)
+        return SharedMaps(
+            F.conv2d(shared.features, weight, first.bias, padding=1),
+            [conv(lateral) for conv, lateral in pairs],
+        )
 
     def mix(self, features: Tensor, attention: Tensor) -> Tensor:
-        """Convolved features [1, D + A, h, w] and attention maps [P, A, h, w] -> [P, D + A, h, w].
+        """Convolved features [1 or Q, D + A, h, w], attention [Q, A, h, w] -> [Q, D + A, h, w].
 
         In place, for what a convolution returns needs no gradient of its own.
         """
@@ -38,7 +38,7 @@ class FastMaskHead(MaskHead):
         return F.conv2d(attention, weight, padding=1).add_(features)
 
     def refine(self, index: int, x: Tensor, lateral: Tensor) -> Tensor:
-        """Enlarge [P, C, h, w], convolve and add the convolved finer map [1, O, H, W]."""
+        """Enlarge [Q, C, h, w], convolve, add the convolved finer map [1 or Q, O, H, W]."""
         weight = self.conv(index).weight
         size = lateral.shape[-2:]
         pairs = zip(size, x.shape[-2:], strict=True)
@@ -55,15 +55,15 @@ def conv_of_enlarged(x: Tensor, weight: Tensor, addend: Tensor) -> Tensor:
     of 36 products.
 
     Args:
-        x: [P, C, h, w].
+        x: [Q, C, h, w].
         weight: [O, C, 3, 3].
-        addend: [1, O, H, W]; H is 2 * h or, where the last row is cut off, one less; so is W.
+        addend: [1 or Q, O, H, W]; H is 2 * h or, where the last row is cut off, one less; so is W.
 
     Returns:
-        [P, O, H, W]
+        [Q, O, H, W]
     """
     channels, (height, width) = len(weight), addend.shape[-2:]
-    parts = F.conv2d(x, _quarter_kernels(weight), padding=1)  # [P, 4 * O, h + 1, w + 1]
+    parts = F.conv2d(x, _quarter_kernels(weight), padding=1)  # [Q, 4 * O, h + 1, w + 1]
     out = torch.empty(
         (len(x), channels, height, width),
         dtype=parts.dtype,

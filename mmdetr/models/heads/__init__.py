@@ -10,11 +10,14 @@ from .mask_postprocess import PanopticSegmentation
 from .postprocess import postprocess
 from .query_sources import AnchorQueries, MixedQueries, PointQueries, ProposalQueries
 from .rtdetr_head import RTDETRHead
+from .successor_mask_heads import AnchorMaskHead, ConditionalMaskHead
 
 __all__ = [
     'AnchorHead',
+    'AnchorMaskHead',
     'AnchorQueries',
     'ConditionalHead',
+    'ConditionalMaskHead',
     'DETRHead',
     'DETRMaskHead',
     'DFINEHead',

@@ -166,7 +166,16 @@ class DETRHead(BaseModule):
         return Queries(position=self.query_embedding.weight)
 
     def decode(self, output: TransformerOutput) -> SetPrediction:
-        """Turn hidden states [L, B, N, D] into classes and boxes."""
+        """Turn hidden states [L, B, N, D] into classes and boxes.
+
+        Raises:
+            ValueError: The decoder gives reference points, which this head does not read.
+        """
+        if output.reference_points is not None:
+            raise ValueError(
+                f'{type(self).__name__} reads no reference points, which transformer.decoder '
+                'gives: take the head that belongs to it, as ConditionalHead or AnchorHead'
+            )
         bboxes = self.reg_branch(output.hidden)
         return SetPrediction(
             self.cls_branch(output.hidden),

@@ -1,7 +1,7 @@
 """The paper's mask head: attention maps of the queries, refined by a convolutional network.
 
-Legend: B images, P queries of one image, D channels, A attention heads, h w size of the last
-feature map, C channels of a step, H W size of the padded input.
+Legend: B images, P queries of one image, Q queries of any images, D channels, A attention heads,
+h w size of the last feature map, C channels of a step, H W size of the padded input.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from mmdetr.models.layers.checkpointing import call_checkpointed
 from mmdetr.registry import MODELS
@@ -21,20 +22,27 @@ _GROUPS = 8
 _KEPT_CHUNKS = 2
 
 
-class ImageMaps(NamedTuple):
-    """What all queries of one image share.
+class SharedMaps(NamedTuple):
+    """What all queries of an image share.
 
     Attributes:
-        features: [1, D, h, w] the projected last map of the backbone.
-        keys: [A, D / A, h, w] what queries attend to.
-        padding_mask: bool [h, w], True on padding; None when nothing is padded.
-        laterals: [1, C, ...] maps of the backbone in the width of their step, coarsest first.
+        features: [B, D, h, w] the projected last map of the backbone.
+        laterals: [B, C, ...] maps of the backbone in the width of their step, coarsest first.
     """
 
     features: Tensor
-    keys: Tensor
-    padding_mask: Tensor | None
     laterals: Sequence[Tensor]
+
+    def of(self, owners: Sequence[int]) -> 'SharedMaps':
+        """Return the maps of the images ``owners`` [Q]; a single one where all are the same."""
+        if len(set(owners)) == 1:
+            image = slice(owners[0], owners[0] + 1)
+            return SharedMaps(self.features[image], [each[image] for each in self.laterals])
+        index = torch.tensor(owners, dtype=torch.long, device=self.features.device)
+        return SharedMaps(
+            self.features.index_select(0, index),
+            [each.index_select(0, index) for each in self.laterals],
+        )
 
 
 class AttentionMaps(nn.Module):
@@ -62,28 +70,25 @@ class AttentionMaps(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
 
-    def keys(self, memory: Tensor) -> Tensor:
-        """Memory [B, D, h, w] -> [B, A, D / A, h, w]."""
-        keys = self.key_proj(memory.flatten(2).transpose(1, 2)).transpose(1, 2)
-        return keys.unflatten(1, (self.num_heads, -1)).unflatten(-1, memory.shape[-2:])
-
-    def forward(self, queries: Tensor, keys: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """Attend to one image.
+    def forward(self, queries: Tensor, memory: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """Attend.
 
         Args:
-            queries: [P, D].
-            keys: [A, D / A, h, w] of the image.
-            padding_mask: bool [h, w], True on padding, or None.
+            queries: [B, P, D].
+            memory: [B, D, h, w].
+            padding_mask: bool [B, h, w], True on padding, or None.
 
         Returns:
-            [P, A, h, w]; the numbers of a query sum to ``scale``.
+            [B, P, A, h, w]; the numbers of a query sum to ``scale``.
         """
-        heads = self.query_proj(queries).unflatten(-1, (self.num_heads, -1))  # [P, A, D / A]
-        scores = (heads.transpose(0, 1) * heads.shape[-1] ** -0.5) @ keys.flatten(2)
-        scores = scores.transpose(0, 1).unflatten(-1, keys.shape[-2:])
+        heads = self.query_proj(queries).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        keys = self.key_proj(memory.flatten(2).transpose(1, 2)).transpose(1, 2)
+        keys = keys.unflatten(1, (self.num_heads, -1))  # [B, A, D / A, h w]
+        scores = (heads * heads.shape[-1] ** -0.5) @ keys  # [B, A, P, h w]
         if padding_mask is not None:
-            scores = scores.masked_fill(padding_mask, float('-inf'))
-        weights = scores.flatten(1).softmax(-1).view(scores.shape)
+            scores = scores.masked_fill(padding_mask.flatten(1)[:, None, None], float('-inf'))
+        scores = scores.transpose(1, 2).unflatten(-1, memory.shape[-2:])
+        weights = scores.flatten(2).softmax(-1).view(scores.shape)
         return weights if self.scale == 1 else weights * self.scale
 
 
@@ -103,9 +108,9 @@ class MaskHead(BaseModule):
         attention_scale: Sum of a query's attention weights. With the authors' 1 each is tiny beside
             the features, and training from scratch needs long to notice them; a model that has
             little time takes the number of positions, h w.
-        chunk_size: Queries that are computed at once, the bound of the memory. In training the
-            activations of twice as many are kept; those of the others are computed again in the
-            backward pass.
+        chunk_size: Queries that are computed at once, of one image or several: the bound of the
+            memory. In training the activations of twice as many are kept; those of the others are
+            computed again in the backward pass.
 
     Raises:
         ValueError: The widths do not divide: D + A and D / 2 to the power of the number of steps
@@ -165,25 +170,19 @@ class MaskHead(BaseModule):
         Returns:
             Logits [P, H / 4, W / 4] of each image: the size of the backbone's finest map.
         """
-        keys = self.attention.keys(inputs.memory)
-        laterals = self.lateral_maps(inputs.maps)
-        masks, num_kept = [], 0
-        for i, wanted in enumerate(queries):
-            image = self.prepare(
-                ImageMaps(
-                    inputs.features[i : i + 1],
-                    keys[i],
-                    None if inputs.padding_mask is None else inputs.padding_mask[i],
-                    [lateral[i : i + 1] for lateral in laterals],
-                )
-            )
-            chunks = []
-            for chunk in wanted.split(self.chunk_size):
-                num_kept += len(chunk)
-                surplus = num_kept > _KEPT_CHUNKS * self.chunk_size
-                chunks.append(call_checkpointed(self.decode, chunk, image, enabled=surplus))
-            masks.append(torch.cat(chunks))
-        return masks
+        counts = [len(each) for each in queries]
+        padded = pad_sequence(list(queries), batch_first=True)
+        attention = self.attention(padded, inputs.memory, inputs.padding_mask)
+        pairs = zip(attention, counts, strict=True)
+        attention = torch.cat([image[:count] for image, count in pairs])
+        shared = self.prepare(SharedMaps(inputs.features, self.lateral_maps(inputs.maps)))
+        owners = [i for i, count in enumerate(counts) for _ in range(count)]
+        masks = []
+        for i, chunk in enumerate(attention.split(self.chunk_size)):
+            mine = owners[i * self.chunk_size : (i + 1) * self.chunk_size]
+            surplus = i >= _KEPT_CHUNKS
+            masks.append(call_checkpointed(self.decode, chunk, shared, mine, enabled=surplus))
+        return list(torch.cat(masks).split(counts))
 
     def conv(self, index: int) -> nn.Conv2d:
         """The 3x3 convolution of a step, counted from 0."""
@@ -196,26 +195,26 @@ class MaskHead(BaseModule):
         pairs = zip(self.laterals, reversed(maps), strict=True)
         return [lateral(each) for lateral, each in pairs]
 
-    def prepare(self, image: ImageMaps) -> ImageMaps:
+    def prepare(self, shared: SharedMaps) -> SharedMaps:
         """Compute what all queries of an image share; a faster form does more here."""
-        return image
+        return shared
 
-    def decode(self, queries: Tensor, image: ImageMaps) -> Tensor:
-        """Queries [P, D] of one image -> logits [P, H / 4, W / 4]."""
-        attention = self.attention(queries, image.keys, image.padding_mask)
-        x = self.normalize(0, self.mix(image.features, attention))
+    def decode(self, attention: Tensor, shared: SharedMaps, owners: Sequence[int]) -> Tensor:
+        """Attention maps [Q, A, h, w] of queries of the images ``owners`` -> logits [Q, ...]."""
+        features, laterals = shared.of(owners)
+        x = self.normalize(0, self.mix(features, attention))
         x = self.normalize(1, self.convs[1](x))
-        for i, lateral in enumerate(image.laterals, start=2):
+        for i, lateral in enumerate(laterals, start=2):
             x = self.normalize(i, self.refine(i, x, lateral))
         return self.out_conv(x)[:, 0]
 
     def mix(self, features: Tensor, attention: Tensor) -> Tensor:
-        """Features [1, D, h, w] and attention maps [P, A, h, w] -> [P, D + A, h, w]."""
+        """Features [1 or Q, D, h, w], attention maps [Q, A, h, w] -> [Q, D + A, h, w]."""
         features = features.expand(len(attention), -1, -1, -1)
         return self.convs[0](torch.cat((features, attention), dim=1))
 
     def refine(self, index: int, x: Tensor, lateral: Tensor) -> Tensor:
-        """Enlarge [P, C, ...] to the size of a finer map [1, C, H, W], add it and convolve."""
+        """Enlarge [Q, C, ...] to the size of a finer map [1 or Q, C, H, W], add it, convolve."""
         return self.convs[index](lateral + F.interpolate(x, size=lateral.shape[-2:]))
 
     def normalize(self, index: int, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The set prediction loss with masks.
 
-Legend: B images, N queries, M objects of one image, P matched pairs of one image, H W padded size.
+Legend: B images, N queries, M objects of one image, P matched pairs, H W padded size.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ from mmdetr.structures import DetDataSample, MaskPrediction, MaskTarget, SetTarg
 
 from .set_criterion import SetCriterion, mean_over_ranks
 
-# Pairs whose masks are compared at once, at the size of the input.
-_CHUNK = 4
+# Pixels of masks that are compared at once, at the size of the input.
+_CHUNK_PIXELS = 2**22
 
 # (prediction, query indices [P] of each image) -> logits [P, H / 4, W / 4] of each image.
 MasksOf = Callable[[MaskPrediction, list[Tensor]], list[Tensor]]
@@ -110,25 +110,33 @@ class MaskCriterion(SetCriterion):
         last = self._per_image(assignment.layer(-1).target[0], targets, prediction)
         size = prediction.padded_size or _largest_size(targets)
         device = prediction.logits.device
-        first, totals = 0, torch.zeros(len(self.mask_losses), device=device)
-        for masks, indices, target in zip(prediction.matched_masks, last, targets, strict=True):
-            wanted = target.masks[indices - first]  # type: ignore[index]
+        first, truth = 0, []
+        for indices, target in zip(last, targets, strict=True):
+            truth += list(target.masks[indices - first])  # type: ignore[index]
             first += len(target.labels)
-            for pair in zip(masks.split(_CHUNK), wanted.split(_CHUNK), strict=True):
-                totals = totals + call_checkpointed(self._chunk_losses, *pair, size, enabled=True)
+        masks = torch.cat(prediction.matched_masks)
+        chunk = max(1, _CHUNK_PIXELS // (size[0] * size[1]))
+        totals = torch.zeros(len(self.mask_losses), device=device)
+        for i, part in enumerate(masks.split(chunk)):
+            mine = truth[i * chunk : (i + 1) * chunk]
+            several = len(masks) > chunk
+            totals += call_checkpointed(self._chunk_losses, part, mine, size, enabled=several)
         num_objects = sum(len(target.labels) for target in targets)
         totals = totals / mean_over_ranks([num_objects], device).clamp(min=1)
         return losses | dict(zip(self.mask_losses, totals, strict=True))
 
-    def _chunk_losses(self, masks: Tensor, targets: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits [P, H / 4, W / 4] and truth bool [P, ...] -> sum over the pairs for each loss."""
-        if len(masks) == 0:  # an image without objects: zero, with a gradient
+    def _chunk_losses(
+        self, masks: Tensor, targets: Sequence[Tensor], size: tuple[int, int]
+    ) -> Tensor:
+        """Logits [P, H / 4, W / 4] and truth, P times bool [...] -> sums over the pairs by loss."""
+        if len(masks) == 0:  # no objects: zero, with a gradient
             return masks.sum().expand(len(self.mask_losses))
         masks = F.interpolate(masks[:, None], size=size, mode='bilinear')[:, 0]
-        right, bottom = size[1] - targets.shape[2], size[0] - targets.shape[1]
-        targets = F.pad(targets.to(masks.dtype), (0, right, 0, bottom))
+        padded = torch.zeros_like(masks)
+        for row, target in zip(padded, targets, strict=True):
+            row[: target.shape[0], : target.shape[1]] = target
         one = masks.new_ones(())
-        pair = masks.flatten(1), targets.flatten(1)
+        pair = masks.flatten(1), padded.flatten(1)
         return torch.stack([loss(*pair, one) for loss in self.mask_losses.values()])
 
     @staticmethod
