@@ -1,7 +1,7 @@
-# One's own data in COCO format, stretched to 320 x 256 pixels (width x height), with augmentation
+# One's own data in COCO format, stretched to 416 x 320 pixels (width x height), with augmentation
 # for a few hundred images: mirrored both ways, cut or zoomed out, other light and colours.
 _base_ = ['./custom_coco_detection.py']
-image_size = (320, 256)
+image_size = (416, 320)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
