@@ -37,6 +37,10 @@ class JoinedConv2d(nn.Conv2d):
 class _JoinedNorm(nn.BatchNorm2d):
     """A batch norm whose work the convolution before it does while it is fixed."""
 
+    # Of timm's alone.
+    drop: nn.Module
+    act: nn.Module
+
     def forward(self, x: Tensor) -> Tensor:
         """[B, O, h, w] -> [B, O, h, w]."""
         if not takes_norm(self, x):
@@ -50,7 +54,7 @@ def takes_norm(norm: nn.Module, x: Tensor) -> bool:
 
 
 @functools.cache
-def _joined(norm: type[nn.Module]) -> type[nn.Module]:
+def _joined(norm: Any) -> Any:
     return type(f'Joined{norm.__name__}', (_JoinedNorm, norm), {'__module__': __name__})
 
 
@@ -71,17 +75,17 @@ def join_norms(body: nn.Module) -> None:
     convolution that nothing else reads. One that cannot be traced stays as it is.
     """
     for conv, norm in _pairs(body):
-        conv.__class__ = JoinedConv2d
-        conv.norm = (norm,)
-        norm.__class__ = _joined(type(norm))
+        conv.__class__, conv.norm = JoinedConv2d, (norm,)
+        kind: Any = norm.__class__
+        norm.__class__ = _joined(kind)
 
 
 def part_norms(body: nn.Module) -> None:
     """Undo :func:`join_norms`."""
     for module in body.modules():
         if isinstance(module, JoinedConv2d):
-            module.__class__ = nn.Conv2d
             del module.norm
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]
         elif isinstance(module, _JoinedNorm):
             module.__class__ = type(module).__mro__[2]
 
@@ -111,7 +115,7 @@ class _Tracer(fx.Tracer):
         return is_norm or super().is_leaf_module(m, module_qualified_name)
 
 
-def _pairs(body: nn.Module) -> list[tuple[Any, nn.Module]]:
+def _pairs(body: nn.Module) -> list[tuple[Any, Any]]:
     modules = dict(body.named_modules())
     if not any(map(_is_known_norm, modules.values())):
         return []
@@ -124,7 +128,7 @@ def _pairs(body: nn.Module) -> list[tuple[Any, nn.Module]]:
     for node in graph.nodes:
         if node.op == 'call_module':
             calls[node.target] = calls.get(node.target, 0) + 1
-    pairs = []
+    pairs: list[tuple[Any, Any]] = []
     for node in graph.nodes:
         if node.op != 'call_module' or not _is_known_norm(modules[node.target]):
             continue
