@@ -110,23 +110,36 @@ def infer_boxes(path: str, height: int, width: int) -> Built:
 
     @torch.no_grad()
     def run() -> Any:
-        return model.bbox_head.decode(
-            model.bbox_head.transform(model.neck(model.backbone(inputs)), None, None, False)
+        head = model.bbox_head
+        return head.decode(
+            head.transform(model.neck(model.backbone(inputs)), None, head.queries(None), False)
         )
 
     return run, lambda: dict(boxes=run().bboxes.numpy())
 
 
 def train_masks(
-    kind: str, path: str, batch: int, height: int, width: int, count: int, frozen: bool
+    kind: str,
+    path: str,
+    batch: int,
+    height: int,
+    width: int,
+    count: int,
+    frozen: bool,
+    plain: bool = False,
 ) -> Built:
-    """Factory of a peer that does one training step with masks that fill their boxes."""
+    """Factory of a peer that does one training step with masks that fill their boxes.
+
+    ``plain`` lets our mask head compute in its plain form.
+    """
     torch.set_num_threads(1)
     inputs, _ = images(batch, height, width, padded=False)
     targets = objects(batch, count)
     samples = data_samples(targets, height, width, with_masks=True)
-    build = dict(ours=_train_ours, authors=_train_authors)[kind]
-    model, loss = build(path, inputs, samples, targets, frozen)
+    if kind == 'ours':
+        model, loss = _train_ours(path, inputs, samples, frozen, plain)
+    else:
+        model, loss = _train_authors(path, inputs, samples, targets, frozen)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6, weight_decay=1e-4, fused=kind == 'ours')
 
@@ -144,10 +157,9 @@ def train_masks(
 
 
 def _train_ours(
-    path: str, inputs: Tensor, samples: list[DetDataSample], targets: Any, frozen: bool
+    path: str, inputs: Tensor, samples: list[DetDataSample], frozen: bool, plain: bool
 ) -> tuple[nn.Module, Callable[[], Tensor]]:
-    del targets
-    model = _ours(path).train()
+    model = _ours(path, plain).train()
     for name, parameter in model.named_parameters():
         # As trained_parts does in the config, or not.
         early = name.startswith(('backbone.conv1', 'backbone.bn1', 'backbone.layer1'))

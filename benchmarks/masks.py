@@ -53,7 +53,7 @@ def cases(args: argparse.Namespace, paths: dict[str, str]) -> dict[str, tuple[st
 
     def step(frozen: bool) -> dict:
         arguments = dict(train_size, batch=2, count=7, frozen=frozen)
-        return each(models.train_masks, arguments, {'ours': {}})
+        return each(models.train_masks, arguments, {'ours': {}, 'ours, plain': dict(plain=True)})
 
     def processing(factory: Callable) -> dict:
         return {kind: (factory, dict(size, kind=kind)) for kind in ('authors', 'ours')}

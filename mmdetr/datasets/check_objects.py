@@ -25,12 +25,13 @@ def check_objects(
         required: Whether it is an error that there are no objects at all.
     """
     per_class: Counter = Counter()
-    per_image, num_crowds = [], 0
+    per_image, ids, num_crowds = [], [], 0
     for info in image_infos(dataset):
         objects = info.get('instances', ())  # none in test data of one's own
         labels = [each['bbox_label'] for each in objects if not each['ignore_flag']]
         per_class.update(labels)
         per_image.append(len(labels))
+        ids.append(info['img_id'])
         num_crowds += len(objects) - len(labels)
     counts = np.array(per_image)
     findings = _describe(name, counts, required, num_crowds)
@@ -57,12 +58,13 @@ def check_objects(
             )
         )
     if num_queries is not None and (counts > num_queries).any():
+        crowded = [ids[i] for i in (counts > num_queries).nonzero()[0]]
         findings.append(
             Finding(
                 'warning',
-                f'{name}: {(counts > num_queries).sum()} images have more objects than the '
-                f'{num_queries} queries, up to {counts.max()}: the rest is neither learnt nor '
-                "found. Raise the head's num_queries",
+                f'{name}: {len(crowded)} images have more objects than the {num_queries} queries, '
+                f'up to {counts.max()}, image ids {shorten(crowded)}: the rest is neither learnt '
+                "nor found. Raise the head's num_queries",
             )
         )
     return findings

@@ -39,7 +39,7 @@ def test_objects(tmp_path: Path) -> None:
     findings = check_objects(coco(tmp_path, [*many, crowd, *dirty]), 'data', num_queries=3)
     warnings = texts(findings, 'warning')
     assert 'no instances of 2 classes: cat, bird' in warnings
-    assert '1 images have more objects than the 3 queries, up to 4' in warnings
+    assert '1 images have more objects than the 3 queries, up to 4, image ids 4: ' in warnings
     assert 'of 6 boxes 1 zero size, 1 clipped' in warnings
     assert 'at most 4 in one' in texts(findings, 'info')
     assert 'queries' not in texts(check_objects(coco(tmp_path, many), 'data', 4), 'warning')

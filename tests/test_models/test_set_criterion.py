@@ -132,7 +132,9 @@ def test_surplus_objects_are_counted_not_repeated(capsys):
     for _ in range(12):
         losses = criterion(prediction, crowded)
     assert losses['loss_bbox'].isfinite()
-    counts = re.findall(r'(\d+) training images so far had more', capsys.readouterr().out)
+    log = capsys.readouterr().out
+    counts = re.findall(r'(\d+) training images so far had more', log)
+    assert f'image id 7 has {N + 1}' in ' '.join(log.split())
     assert counts == ['1', '10']
 
 

@@ -121,6 +121,7 @@ class SetCriterion(nn.Module):
         Raises:
             FloatingPointError: A prediction is NaN or infinite; names the images.
         """
+        self._count_surplus(data_samples, targets, prediction.bboxes.shape[2])
         with torch.autocast(prediction.logits.device.type, enabled=False):
             try:
                 return self.match(prediction.float(), targets)
@@ -170,7 +171,6 @@ class SetCriterion(nn.Module):
         Raises:
             NonFinitePredictionError: A prediction is NaN or infinite.
         """
-        self._count_surplus(targets, prediction.bboxes.shape[2])
         return self.assigner(prediction, targets)
 
     def losses(
@@ -259,18 +259,22 @@ class SetCriterion(nn.Module):
                     'of classes of the dataset'
                 )
 
-    def _count_surplus(self, targets: list[SetTarget], num_queries: int) -> None:
+    def _count_surplus(
+        self, data_samples: list[DetDataSample], targets: list[SetTarget], num_queries: int
+    ) -> None:
         """Warn of images with more objects than queries: at the 1st, 10th, 100th and so on."""
-        most = max(len(target.labels) for target in targets)
+        counts = [len(target.labels) for target in targets]
+        most = max(counts)
         if most <= num_queries:
             return
+        image = data_samples[counts.index(most)].metainfo.get('img_id')
         before = self._num_surplus_images
-        self._num_surplus_images += sum(len(target.labels) > num_queries for target in targets)
+        self._num_surplus_images += sum(count > num_queries for count in counts)
         if len(str(self._num_surplus_images)) > len(str(before)) or not before:
             print_log(
                 f'{self._num_surplus_images} training images so far had more objects than the '
-                f'{num_queries} queries (here {most}): the surplus objects go unmatched. Raise '
-                'num_queries.',
+                f'{num_queries} queries (image id {image} has {most}): the surplus objects go '
+                'unmatched. Raise num_queries.',
                 logger='current',
                 level=30,
             )
