@@ -50,16 +50,14 @@ def scoring_summary(runner: Runner, dataloader: Any) -> Pairs:
     ]
 
 
-def describe_data(dataloader: Any) -> str:
-    """Images, batches and classes of a data loader."""
+def describe_data(dataloader: Any, known: tuple[str, ...] = ()) -> str:
+    """Images, batches and classes of a data loader, unless the classes are ``known``."""
     dataset = dataloader.dataset
     text = f'{len(dataset)} images'
-    batch_size = getattr(dataloader, 'batch_size', None) or getattr(
-        getattr(dataloader, 'batch_sampler', None), 'batch_size', None
-    )
-    if batch_size:
+    if batch_size := _batch_size(dataloader):
         text += f' in {len(dataloader)} batches of {batch_size}'
-    if classes := classes_of(dataset):
+    classes = classes_of(dataset)
+    if classes and classes != known:
         text += f'; {len(classes)} classes: {shorten(classes)}'
     return text
 
@@ -67,8 +65,9 @@ def describe_data(dataloader: Any) -> str:
 def describe_model(runner: Runner) -> str:
     """Class of the model and of its parts, queries and parameters."""
     model: nn.Module = unwrap(runner.model)
-    parts = [getattr(model, name, None) for name in ('backbone', 'neck', 'bbox_head')]
-    names = [type(part).__name__ for part in parts if part is not None]
+    cfg = runner.cfg.get('model')
+    parts = [cfg.get(name) for name in ('backbone', 'neck', 'bbox_head')] if cfg else []
+    names = [_component(part) for part in parts if part]
     text = f'{type(model).__name__} of {", ".join(names)}' if names else type(model).__name__
     queries = find_num_queries(runner.cfg)
     if queries is not None:
@@ -110,6 +109,13 @@ def unusual_of_training(runner: Runner) -> Iterator[str]:
         yield 'checkpoint and config may differ (allow_mismatch)'
 
 
+def _component(cfg: Any) -> str:
+    """What a config calls a part, and which of its kind."""
+    kind = cfg.get('type')
+    which = next((str(cfg[key]) for key in ('depth', 'name', 'model_name') if key in cfg), '')
+    return f'{getattr(kind, "__name__", kind)} {which}'.rstrip()
+
+
 def _machine(runner: Runner) -> str:
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
@@ -129,11 +135,12 @@ def _validation(runner: Runner) -> str:
     loop: Any = runner.train_loop
     unit = 'epoch' if _by_epoch(runner) else 'iteration'
     often = f'every {unit}' if loop.val_interval == 1 else f'every {loop.val_interval} {unit}s'
-    return f'{describe_data(runner.val_dataloader)}; {often}'
+    known = classes_of(runner.train_dataloader.dataset)
+    return f'{describe_data(runner.val_dataloader, known)}; {often}'
 
 
 def _batch(runner: Runner) -> str:
-    batch = _batch_size(runner)
+    batch = _batch_size(runner.train_dataloader)
     accumulated = _accumulated(runner)
     text = f'{batch} images'
     if runner.world_size > 1:
@@ -188,9 +195,9 @@ def _by_epoch(runner: Runner) -> bool:
     return isinstance(runner.train_loop, EpochBasedTrainLoop)
 
 
-def _batch_size(runner: Runner) -> int:
-    sampler: Any = runner.train_dataloader.batch_sampler
-    return getattr(sampler, 'batch_size', None) or runner.train_dataloader.batch_size or 1
+def _batch_size(dataloader: Any) -> int | None:
+    sampler = getattr(dataloader, 'batch_sampler', None)
+    return getattr(sampler, 'batch_size', None) or getattr(dataloader, 'batch_size', None)
 
 
 def _accumulated(runner: Runner) -> int:
@@ -198,7 +205,7 @@ def _accumulated(runner: Runner) -> int:
 
 
 def _effective_batch(runner: Runner) -> int:
-    return _batch_size(runner) * runner.world_size * _accumulated(runner)
+    return (_batch_size(runner.train_dataloader) or 1) * runner.world_size * _accumulated(runner)
 
 
 def _millions(count: int) -> str:

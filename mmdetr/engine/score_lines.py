@@ -69,9 +69,9 @@ def rows(metrics: Mapping[str, float], first: Sequence[str]) -> list[str]:
         if name and not name.startswith(('bbox_', 'segm_')) and _is_number(value):
             others.setdefault(prefix, {})[name] = value
     for prefix, found in others.items():
-        values = '  '.join(f'{name} {score(value)}' for name, value in found.items())
-        start = _line(first if not lines else [''] * len(first), '', [])
-        lines.append(f'{start.rstrip()}  {prefix}: {values}' if prefix else f'{start} {values}')
+        text = '  '.join(f'{name} {score(value)}' for name, value in found.items())
+        start = _line(first if not lines else [''] * len(first), '', []).rstrip()
+        lines.append(f'{start}  {prefix}: {text}' if prefix else f'{start}  {text}')
     return lines
 
 

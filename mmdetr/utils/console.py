@@ -142,16 +142,16 @@ class Console:
         return now - self._shown >= PLAIN_SECONDS[now - self._begin > PLAIN_SOON]
 
     def _move_bar(self, label: str, done: int, total: int, figures: Sequence[str]) -> None:
-        if self._bar is None:
-            self._bar = _bar(self._rich)
-            self._bar.add_task(label, figures='', total=total)
-            self._bar.start()
-            self._rich.show_cursor(True)  # a killed process could not bring it back
         room = self._rich.width - len(label) - LEAST_BAR - len('  100%  ')
         kept = list(figures)
         while kept and len('  '.join(kept)) > room:
             kept.pop()
         text = '  '.join(kept)
+        if self._bar is None:
+            self._bar = _bar(self._rich)
+            self._bar.add_task(label, figures=text, total=total)
+            self._bar.start()
+            self._rich.show_cursor(True)  # a killed process could not bring it back
         self._bar.update(0, description=label, completed=done, total=total, figures=text)
         self._bar.refresh()
 

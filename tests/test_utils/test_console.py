@@ -61,9 +61,11 @@ def test_no_control_codes_without_a_terminal() -> None:
 
 
 @pytest.mark.usefixtures('every_step')
-@pytest.mark.parametrize(('columns', 'last'), [(120, 'lr 1.0e-04'), (80, 'lr 1.0e-04'), (60, '/s')])
+@pytest.mark.parametrize(
+    ('columns', 'last'), [(120, 'lr 1.0e-04'), (80, 'lr 1.0e-04'), (60, 'ETA 0:41')]
+)
 def test_the_bar_fits_into_a_line(width: Any, columns: int, last: str) -> None:
-    """At 60 columns the least important figure is left out, nothing is cut."""
+    """At 60 columns the least important figures are left out, nothing is cut."""
     width(columns)
     stream = Terminal()
     with Console(stream=stream) as console:

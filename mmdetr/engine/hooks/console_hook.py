@@ -114,7 +114,7 @@ class ConsoleHook(Hook):
             figures.append(f'ETA {duration(left)}')
             figures.append(f'{sum(self._images) / sum(self._durations):.3g} img/s')
         if 'train/lr' in hub.log_scalars:
-            figures.append(f'lr {hub.get_scalar("train/lr").current():.1e}')
+            figures.append(f'lr {hub.get_scalar("train/lr").current():.2g}')
         return figures
 
     def _left_of_validations(self, runner: Runner) -> float:
