@@ -42,12 +42,14 @@ class Source(Protocol):
     Attributes:
         total: Number of pictures; 0 where it is not known.
         unreadable: Pictures so far that could not be read.
-        video_name: File below the output folder for a drawn video; None for single pictures.
     """
 
     total: int
     unreadable: int
-    video_name: Path | None
+
+    @property
+    def video_name(self) -> Path | None:
+        """File below the output folder for a drawn video; None for single pictures."""
 
     def read(self, load: Callable[[dict], dict]) -> Iterator[Picture]:
         """Yield the pictures.

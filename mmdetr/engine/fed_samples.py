@@ -5,7 +5,6 @@ Legend: H W size of a batch, h w size of an image in it.
 
 import copy
 import random
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATA_SAMPLERS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torch.utils.data import BatchSampler
 
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample
@@ -99,7 +99,8 @@ def fed_samples(
     return rows[:num], dict(getattr(dataset, 'metainfo', None) or {})
 
 
-def _batches(loader: Any, dataset: Any, split: str, seed: int) -> Collection[list[int]]:
+def _batches(loader: Any, dataset: Any, split: str, seed: int) -> Any:
+    """Batches of indices; they have a length."""
     sampler_cfg = copy.deepcopy(loader.get('sampler') or dict(type='DefaultSampler', shuffle=False))
     batch_size = loader.get('batch_size', 1)
     batch_cfg = loader.get('batch_sampler')
@@ -109,9 +110,11 @@ def _batches(loader: Any, dataset: Any, split: str, seed: int) -> Collection[lis
         drop_last = loader.get('drop_last', False)
         return SkippingBatchSampler(sampler, batch_size, drop_last, batch_cfg)
     plain = DATA_SAMPLERS.build(sampler_cfg, default_args=dict(dataset=dataset, seed=seed))
-    batch_cfg = copy.deepcopy(batch_cfg or dict(type='BatchSampler', drop_last=False))
-    told = dict(sampler=plain, batch_size=batch_size)
-    batches = list(DATA_SAMPLERS.build(batch_cfg, default_args=told))
+    if batch_cfg is None:
+        batches = list(BatchSampler(plain, batch_size, drop_last=False))
+    else:
+        told = dict(sampler=plain, batch_size=batch_size)
+        batches = list(DATA_SAMPLERS.build(copy.deepcopy(batch_cfg), default_args=told))
     random.Random(seed).shuffle(batches)
     return batches
 

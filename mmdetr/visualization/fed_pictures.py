@@ -5,15 +5,18 @@ Legend: H W size of a batch, h w size of an image in it.
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
+import torch
 from mmengine.structures import InstanceData
 from PIL import Image
 
 from mmdetr.structures import DetDataSample
 
 from .det_visualizer import DetVisualizer
+from .drawing import MIN_SHORT_SIDE as LEAST_SIDE
 from .drawing import stacked, with_title
-from .sample_parts import Segmentation
+from .sample_parts import Segmentation, mask_arrays
 
 GAP = 6
 HATCH_PERIOD, HATCH_WIDTH = 16, 3
@@ -37,28 +40,29 @@ def draw_fed(
         instances: Objects in pixels of ``image``; masks cover h x w in any resolution.
         segmentation: Segments to draw where there are no objects.
         title: Text above.
-        max_side: Longest side to which a larger image is brought before anything is drawn.
+        max_side: Longest side to which a larger image is brought before anything is drawn, unless
+            its short side became too small for captions.
 
     Returns:
         uint8 RGB.
     """
-    scale = 1.0 if max_side is None else min(1.0, max_side / max(image.shape[:2]))
-    part = _resized(image[: size[0], : size[1]], scale)
+    full = image.shape[:2]
+    scale = 1.0 if max_side is None else min(1.0, max(max_side / max(full), LEAST_SIDE / min(full)))
+    canvas = _hatched(_resized(image, scale), round(size[0] * scale), round(size[1] * scale))
     sample = DetDataSample()
     if segmentation is not None and not len(instances):
         segments = zip(segmentation.segment_ids, segmentation.labels, strict=True)
         listed = [dict(id=number, label=label) for number, label in segments]
-        sample.set_metainfo(dict(segments=listed, segment_ids=segmentation.ids))
+        ids = _padded(segmentation.ids.astype(np.int32), size, full, nothing=-1)
+        sample.set_metainfo(dict(segments=listed, segment_ids=ids))
     else:
         fields = dict(instances.items(), bboxes=instances.bboxes * scale)
+        masks = mask_arrays(instances)
+        if masks:
+            padded = [_padded(mask.astype(np.uint8), size, full) for mask in masks]
+            fields['masks'] = torch.from_numpy(np.stack(padded))
         sample.gt_instances = InstanceData(**fields)
-    drawn = visualizer.draw(part, sample, draw_pred=False)
-    factor = scale * drawn.shape[0] / part.shape[0]
-    canvas = _hatched(_resized(image, factor), round(size[0] * factor), round(size[1] * factor))
-    height = min(canvas.shape[0], drawn.shape[0])
-    width = min(canvas.shape[1], drawn.shape[1])
-    canvas[:height, :width] = drawn[:height, :width]
-    return with_title(canvas, title)
+    return with_title(visualizer.draw(canvas, sample, draw_pred=False), title)
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
@@ -85,6 +89,13 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
         ]
         rows.append(np.concatenate(cells, axis=1))
     return stacked(rows)
+
+
+def _padded(values: np.ndarray, size: tuple[int, int], full: tuple, nothing: int = 0) -> np.ndarray:
+    """Bring a map to h x w, and fill it with ``nothing`` to H x W."""
+    fitted = cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST)
+    rest = [(0, whole - part) for whole, part in zip(full, size, strict=True)]
+    return np.pad(fitted, rest, constant_values=nothing)
 
 
 def _resized(image: np.ndarray, scale: float) -> np.ndarray:

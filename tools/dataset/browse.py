@@ -69,7 +69,7 @@ from mmdetr.engine.fed_samples import FedSample, fed_samples
 from mmdetr.visualization import DetVisualizer
 from mmdetr.visualization.fed_pictures import contact_sheet, draw_fed
 
-CELL = 480  # longest side of an image on a sheet
+CELL = 560  # longest side of an image on a sheet
 
 
 def title_of(sample: FedSample, repeat: int) -> str:
