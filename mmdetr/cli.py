@@ -13,7 +13,7 @@ from mmdetr.version import __version__
 COMMANDS = {
     'train': ('train.py', 'train a detector from a config'),
     'test': ('test.py', 'evaluate a checkpoint on the test data of a config'),
-    'infer': ('infer.py', 'detect objects in images'),
+    'infer': ('infer.py', 'detect objects in images or a video'),
     'convert': ('convert_checkpoint.py', 'convert a checkpoint, or print what one holds'),
     'check': ('dataset/check.py', 'the same as dataset check'),
     'dataset check': ('dataset/check.py', 'look for what is wrong with the data of a config'),

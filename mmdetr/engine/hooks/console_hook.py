@@ -103,7 +103,7 @@ class ConsoleHook(Hook):
         figures = []
         hub = runner.message_hub
         if 'train/loss' in hub.log_scalars:
-            figures.append(f'loss {hub.get_scalar("train/loss").mean(SMOOTHED):.4g}')
+            figures.append(f'loss {hub.get_scalar("train/loss").mean(SMOOTHED):<5.4g}')
         if self._best is not None:
             figures.append(f'{self._best[0]} {score(self._best[1])}')
         elif runner.val_loop is not None:
@@ -112,7 +112,7 @@ class ConsoleHook(Hook):
             pace = sum(self._durations) / len(self._durations)
             left = (runner.max_iters - runner.iter - 1) * pace + self._left_of_validations(runner)
             figures.append(f'ETA {duration(left)}')
-            figures.append(f'{sum(self._images) / sum(self._durations):.3g} img/s')
+            figures.append(f'{sum(self._images) / sum(self._durations):<4.3g} img/s')
         if 'train/lr' in hub.log_scalars:
             figures.append(f'lr {hub.get_scalar("train/lr").current():.2g}')
         return figures
