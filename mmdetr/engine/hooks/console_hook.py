@@ -17,6 +17,7 @@ from ..score_lines import by_class, has_columns, head, main_metric, rows, score,
 
 SMOOTHED = 50  # iterations
 HEAD_EVERY = 20  # validations
+LOOKS = 'looks the data over, then waits for the first batch'
 
 
 class ConsoleHook(Hook):
@@ -51,7 +52,8 @@ class ConsoleHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Say what takes long next: reading and initialising weights."""
         self._began = time.monotonic()
-        self.console.say('initialises the weights', 'dim')
+        loads = runner.cfg.get('load_from') or runner.cfg.get('resume')
+        self.console.say(f'{"loads" if loads else "initialises"} the weights', 'dim')
 
     def before_train(self, runner: Runner) -> None:
         """Write the header."""
@@ -61,17 +63,19 @@ class ConsoleHook(Hook):
         best = runner.message_hub.get_info('best_score', None)
         if best is not None:  # of a resumed run
             self._best = short_name(_wanted(runner) or ''), float(best)
-        self.console.say('looks the data over, then waits for the first batch', 'dim')
+        self.console.say(LOOKS, 'dim')
 
     def before_val(self, runner: Runner) -> None:
         """Write the header of a validation alone."""
         if not self._training and not self.console.quiet:
             self.console.say_pairs(scoring_summary(runner, runner.val_dataloader))
+            self.console.say(LOOKS, 'dim')
 
     def before_test(self, runner: Runner) -> None:
         """Write the header of a test."""
         if not self.console.quiet:
             self.console.say_pairs(scoring_summary(runner, runner.test_dataloader))
+            self.console.say(LOOKS, 'dim')
 
     # Training
 
