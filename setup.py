@@ -90,6 +90,7 @@ setup(
         'optional': read_requirements('optional'),
         'tests': read_requirements('tests'),
         'timm': read_requirements('timm'),
+        'video': read_requirements('video'),
     },
     classifiers=[
         'Development Status :: 4 - Beta',

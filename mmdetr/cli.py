@@ -14,10 +14,11 @@ from mmdetr.zoo import UnknownModelError, models_table
 COMMANDS = {
     'train': ('train.py', 'train a detector from a config'),
     'test': ('test.py', 'evaluate a checkpoint on the test data of a config'),
-    'infer': ('infer.py', 'detect objects in images'),
+    'infer': ('infer.py', 'detect objects in images or a video'),
     'convert': ('convert_checkpoint.py', 'convert a checkpoint, or print what one holds'),
     'check': ('dataset/check.py', 'the same as dataset check'),
     'dataset check': ('dataset/check.py', 'look for what is wrong with the data of a config'),
+    'dataset browse': ('dataset/browse.py', 'draw what a model is fed, after augmentation'),
     'analysis benchmark': ('analysis/benchmark.py', 'speed and memory of a model'),
     'analysis complexity': ('analysis/model_complexity.py', 'parameters and operations by part'),
     'analysis decoder-layers': ('analysis/decoder_layers.py', 'AP after each decoder layer'),

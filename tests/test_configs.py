@@ -412,6 +412,7 @@ HANDED_ON = {
 # What configs build other entries from; everything else at the top level is for the runner.
 VARIABLES = {'data_root', 'dataset_type', 'train_scales', 'train_pipeline', 'test_pipeline'}
 VARIABLES |= {'average', 'image_size', 'plain_pipeline'}
+OURS = {'console'}  # settings that DetectionRunner adds to mmengine's
 
 
 def registered(name: str) -> Any:
@@ -458,7 +459,7 @@ def test_every_option_is_taken_by_its_component(name):
     init_default_scope('mmdetr')
     cfg = Config.fromfile(ROOT / name)
     check_settings(cfg, name)
-    settings = parameters(mmengine.runner.Runner) | VARIABLES
+    settings = parameters(mmengine.runner.Runner) | VARIABLES | OURS
     assert cfg.keys() <= settings
     for path, component in typed_dicts(cfg.to_dict()):
         known = parameters(registered(component['type'])) | HANDED_ON.get(component['type'], set())

@@ -1,16 +1,12 @@
-"""Detects objects in image files: drawn pictures and one JSON file with all detections."""
+"""Detects objects in images, a video or a camera's pictures: drawn, and as JSON or text."""
 
 import argparse
-import json
-import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from mmdetr.config.command_line import check_input_file
 
-WRITABLE = ('.jpeg', '.jpg', '.png')
 PREDICTIONS = 'predictions.json'
 
 
@@ -32,17 +28,30 @@ NAME.panoptic.png with the segments' ids, R + 256 G + 65536 B, as COCO's.
 A folder stands for all images in it and below it: files with a suffix that Pillow reads, and files
 without suffix that are images. What is passed over is counted and named.
 
+A video (PyAV reads and writes them: pip install av) becomes OUT_DIR/NAME.mp4 without its sound, and
+its frames have "frame": NUMBER, from 0, and "time": SECONDS in {PREDICTIONS}. A number is a camera;
+Ctrl-C ends it.
+
+--save-txt writes OUT_DIR/labels/NAME.txt per image or frame as YOLO does: class number, centre x,
+centre y, width, height (shares of the image) and score, a line per detection; --save-json writes
+the image's entry of {PREDICTIONS} to OUT_DIR/labels/NAME.json.
+
 examples:
   python tools/infer.py photo.jpg configs/detr_r50_8xb2-150e_coco.py detr-r50.pth
   python tools/infer.py photos/ CONFIG CHECKPOINT
   python tools/infer.py 'photos/*.png' CONFIG CHECKPOINT --out-dir found --score-thr 0.7
   python tools/infer.py photos/ CONFIG CHECKPOINT --mask-png
+  python tools/infer.py street.mp4 CONFIG CHECKPOINT --batch-size 8
+  python tools/infer.py 0 CONFIG CHECKPOINT             the first camera
+  python tools/infer.py photos/ CONFIG CHECKPOINT --no-draw --save-txt
 
-Exit code 1: an image could not be read; the others are done all the same.
+Exit code 1: an image could not be read; the others are done all the same. 130: interrupted.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('images', help='image file or URL, folder, or quoted glob pattern')
+    parser.add_argument(
+        'images', help='image file or URL, folder, quoted glob pattern, video or camera number'
+    )
     parser.add_argument('config', help='config file of the model')
     parser.add_argument('checkpoint', help='weights, of any format that mmdetr reads')
     parser.add_argument('--out-dir', default='work_dirs/infer', help='default: %(default)s')
@@ -66,7 +75,20 @@ Exit code 1: an image could not be read; the others are done all the same.
     parser.add_argument(
         '--font', metavar='FILE', help='font for class names (default: an installed one)'
     )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        metavar='N',
+        help='most images that go through the model at once; of one size only, so that nothing is '
+        'padded (default: %(default)s)',
+    )
+    parser.add_argument('--save-txt', action='store_true', help='a YOLO text file per image, too')
+    parser.add_argument('--save-json', action='store_true', help='a JSON file per image, too')
+    parser.add_argument('--no-draw', action='store_true', help='write no pictures and no video')
     args = parser.parse_args()
+    if args.batch_size < 1:
+        parser.error(f'--batch-size must be 1 or more, not {args.batch_size}')
     check_input_file('config', args.config)
     check_input_file('checkpoint', args.checkpoint)
     check_input_file('font', args.font)
@@ -77,148 +99,60 @@ if __name__ == '__main__':  # --help and errors come before the imports that tak
     arguments = parse_args()
 
 from mmengine.config import Config
-from PIL import Image
-from pycocotools import mask as coco_mask
 
-from mmdetr.apis import inference_detector, init_detector
-from mmdetr.apis.image_files import find_images
-from mmdetr.apis.images import is_url, name_in_url, to_pipeline_input
-from mmdetr.apis.inference import test_pipeline
+from mmdetr.apis import init_detector
+from mmdetr.apis.detection_run import Outputs, Tally, detect_all
+from mmdetr.apis.sources import VIDEO_SUFFIXES, ImageFiles, Source
+from mmdetr.apis.video import Camera, VideoFile
 from mmdetr.config.options import read_config
 from mmdetr.config.refusals import refusals_in_one_line
-from mmdetr.datasets.panoptic_maps import write_panoptic_png
-from mmdetr.datasets.transforms import UnreadableImageError
-from mmdetr.structures import DetDataSample
-from mmdetr.utils.text import shorten
+from mmdetr.utils.console import Console
 from mmdetr.visualization import DetVisualizer
 
 
-def to_record(
-    file: Path | str, sample: DetDataSample, classes: list[str], score_thr: float
-) -> dict:
-    """Detections of one image as plain numbers, best score first."""
-    pred = sample.pred_instances.cpu()
-    pred = pred[pred.scores >= score_thr]
-    pred = pred[pred.scores.argsort(descending=True)]
-
-    def name(label: int) -> str:
-        return classes[label] if label < len(classes) else f'class {label}'
-
-    record = dict(
-        file=str(file),
-        boxes=pred.bboxes.tolist(),
-        scores=pred.scores.tolist(),
-        labels=pred.labels.tolist(),
-        names=[name(label) for label in pred.labels.tolist()],
-    )
-    if 'masks' in pred:
-        record['masks'] = [
-            dict(size=list(mask['size']), counts=mask['counts'].decode('ascii'))
-            for mask in pred.masks
-        ]
-    if 'pred_panoptic' in sample:
-        record['segments'] = [
-            dict(each, name=name(each['label'])) for each in sample.pred_panoptic.segments
-        ]
-    return record
+def open_source(images: str, out_dir: Path) -> Source:
+    """What the first argument stands for."""
+    path = Path(images)
+    if images.isdigit() and not path.exists():
+        return Camera(int(images))
+    if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+        return VideoFile(images, out_dir)
+    return ImageFiles(images, out_dir)
 
 
-def write_masks(record: dict, sample: DetDataSample, picture: Path) -> None:
-    """Write each mask of a record, and the panoptic map, beside the picture."""
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    for number, mask in enumerate(record.get('masks', ())):
-        pixels = Image.fromarray(255 * coco_mask.decode(mask))
-        pixels.save(picture.with_name(f'{picture.name}.mask{number}.png'))
-    if 'pred_panoptic' in sample:
-        path = picture.with_name(f'{picture.name}.panoptic.png')
-        write_panoptic_png(path, sample.pred_panoptic.ids)
-
-
-def name_pictures(files: list[Path], out_dir: Path) -> list[Path]:
-    """A picture for each file; folders below the common one are kept, so that no two collide."""
-    common = os.path.commonpath([file.parent.absolute() for file in files])
-    images = {file.resolve() for file in files}
-    named: dict[Path, Path] = {}
-    taken: set[Path] = set()
-    # Those that keep their name first: a.gif becomes a.gif.png, and there may be such a file.
-    for file in sorted(files, key=lambda file: file.suffix.lower() not in WRITABLE):
-        picture = out_dir / file.absolute().relative_to(common)
-        if picture.suffix.lower() not in WRITABLE:
-            picture = picture.with_name(f'{picture.name}.png')
-        while picture in taken:
-            picture = picture.with_name(f'{picture.name}.png')
-        if picture.resolve() in images:
-            sys.exit(f'error: the picture of {file} would replace it: choose another --out-dir')
-        named[file] = picture
-        taken.add(picture)
-    return [named[file] for file in files]
-
-
-def find_files(args: argparse.Namespace) -> tuple[list[Path | str], list[Path]]:
-    """What to look at, files or a URL, and a picture for each."""
-    out_dir = Path(args.out_dir)
-    if is_url(args.images):
-        name = Path(name_in_url(args.images))
-        if name.suffix.lower() not in WRITABLE:
-            name = Path(f'{name}.png')
-        return [args.images], [out_dir / name]
-    files, skipped = find_images(args.images, out_dir)
-    if skipped:
-        print(f'passed over {len(skipped)} files that are no images: {shorten(skipped)}')
-    if not files:
-        sys.exit(f'error: no image found: {args.images}')
-    return list(files), name_pictures(files, out_dir)
+def summary(tally: Tally, unreadable: int, model: Any, out_dir: Path) -> str:
+    """What came of it, in a line."""
+    text = f'{tally.images} images, {tally.detections} detections'
+    if tally.images:
+        device = next(model.parameters()).device
+        text += f', {1000 * tally.seconds / tally.images:.0f} ms per image on {device}'
+    if unreadable:
+        text += f', {unreadable} unreadable'
+    if tally.interrupted:
+        text += ', interrupted'
+    return f'{text}: {out_dir}'
 
 
 def detect(cfg: Config, args: argparse.Namespace) -> int:
-    """Look at all images; the exit status."""
-    files, pictures = find_files(args)
-    out_dir = Path(args.out_dir)
+    """Look at everything; the exit status."""
+    outputs = Outputs(
+        out_dir=Path(args.out_dir),
+        score_thr=args.score_thr,
+        draw=not args.no_draw,
+        text=args.save_txt,
+        json=args.save_json,
+        mask_png=args.mask_png,
+    )
+    source = open_source(args.images, outputs.out_dir)
     visualizer = DetVisualizer(font=args.font)
     model: Any = init_detector(
         cfg, args.checkpoint, args.device, allow_mismatch=args.allow_mismatch
     )
-    classes = list(model.dataset_meta.get('classes', ()))
-    load, _ = test_pipeline(model)
     visualizer.dataset_meta = model.dataset_meta
-
-    records = []
-    seconds = 0.0
-    for file, picture in zip(files, pictures, strict=True):
-        start = time.perf_counter()
-        try:
-            image = to_pipeline_input(file, load)['img']
-            sample = inference_detector(model, image)
-        except UnreadableImageError as error:
-            print(f'error: {error}', file=sys.stderr)
-            continue
-        records.append(to_record(file, sample, classes, args.score_thr))
-        seconds += time.perf_counter() - start
-        if args.mask_png:
-            if not {'masks', 'segments'} & records[-1].keys():
-                sys.exit('error: --mask-png needs a model with masks, and this one has none')
-            write_masks(records[-1], sample, picture)
-        visualizer.add_datasample(
-            picture.name,
-            image[..., ::-1].copy(),
-            sample,
-            out_file=picture,
-            pred_score_thr=args.score_thr,
-        )
-
-    out_dir.mkdir(parents=True, exist_ok=True)
-    lines = ',\n'.join(map(json.dumps, records))
-    (out_dir / PREDICTIONS).write_text(f'[\n{lines}\n]\n', encoding='utf-8')
-    unreadable = len(files) - len(records)
-    detections = sum(len(record['boxes']) for record in records)
-    summary = f'{len(records)} images, {detections} detections'
-    if records:
-        device = next(model.parameters()).device
-        summary += f', {1000 * seconds / len(records):.0f} ms per image on {device}'
-    if unreadable:
-        summary += f', {unreadable} unreadable'
-    print(f'{summary}: {out_dir}')
-    return 1 if unreadable else 0
+    tally = detect_all(model, source, visualizer, outputs, args.batch_size, Console())
+    print(summary(tally, source.unreadable, model, outputs.out_dir))
+    stopped = tally.interrupted and source.total
+    return 1 if source.unreadable else 130 * bool(stopped)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -4,7 +4,13 @@ import argparse
 import os
 from pathlib import Path
 
-from mmdetr.config.command_line import add_cfg_options, check_input_file, check_launcher
+from mmdetr.config.command_line import (
+    add_cfg_options,
+    add_quiet,
+    check_input_file,
+    check_launcher,
+    tell,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +38,7 @@ examples:
         help='go on where checkpoint and config do not belong together',
     )
     add_cfg_options(parser)
+    add_quiet(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -49,6 +56,7 @@ examples:
 
 if __name__ == '__main__':  # --help and errors come before the imports that take seconds
     arguments = parse_args()
+    tell('loads PyTorch', arguments.quiet)
 
 import torch
 from mmengine.config import Config
@@ -61,8 +69,11 @@ from mmdetr.engine import DetectionRunner
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config as the command line changes it."""
+    tell(f'reads {args.config}', args.quiet)
     cfg = read_config(args.config, args.cfg_options, required=('model', 'test_dataloader'))
     cfg.launcher = args.launcher
+    if args.quiet:
+        cfg.console = dict(cfg.get('console') or {}, quiet=True)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(cfg.filename).stem}'
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.allow_mismatch:

@@ -5,7 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from mmdetr.config.command_line import add_cfg_options, check_input_file, check_launcher
+from mmdetr.config.command_line import (
+    add_cfg_options,
+    add_quiet,
+    check_input_file,
+    check_launcher,
+    tell,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,6 +52,7 @@ newest) and validation_history.json.
         help='scale the learning rate with the total batch, by auto_scale_lr of the config',
     )
     add_cfg_options(parser)
+    add_quiet(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -62,6 +69,7 @@ newest) and validation_history.json.
 
 if __name__ == '__main__':  # --help and errors come before the imports that take seconds
     arguments = parse_args()
+    tell('loads PyTorch', arguments.quiet)
 
 import torch
 from mmengine.config import Config
@@ -91,9 +99,12 @@ def enable_amp(cfg: Config) -> None:
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config as the command line changes it."""
+    tell(f'reads {args.config}', args.quiet)
     cfg = read_config(args.config, args.cfg_options, required=('model', 'train_dataloader'))
     check_input_file('checkpoint', cfg.get('load_from'))
     cfg.launcher = args.launcher
+    if args.quiet:
+        cfg.console = dict(cfg.get('console') or {}, quiet=True)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(cfg.filename).stem}'
     if args.amp:
         enable_amp(cfg)

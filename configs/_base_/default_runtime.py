@@ -41,6 +41,8 @@ log_processor = dict(
     mean_pattern=r'.*(loss|time|grad_norm|error|object_share|box_spread|matched|correct).*',
 )
 log_level = 'INFO'
+# Header, bar and table on standard output, the log in its file; None: the whole log on both.
+console = dict(quiet=False)
 
 load_from = None
 resume = False

@@ -44,6 +44,22 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add ``--quiet``."""
+    parser.add_argument(
+        '--quiet',
+        action='store_true',
+        help='only results, warnings and errors on the console; the log file has everything',
+    )
+
+
+def tell(text: str, quiet: bool) -> None:
+    """Say a line before what takes seconds, once for all processes of a job."""
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    if not quiet and all(os.environ.get(name, '0') == '0' for name in ranks):
+        print(text, flush=True)
+
+
 def check_input_file(kind: str, path: str | None) -> None:
     """Look whether a file can be read, unless it is a URL or None.
 

@@ -115,6 +115,12 @@ class Randomness(TypedDict, total=False):
     deterministic: bool
 
 
+class ConsoleConfig(TypedDict, total=False):
+    """Of ``NarratedRunner``."""
+
+    quiet: bool
+
+
 class RunConfig(TypedDict, total=False):
     """What a runner reads from the top level of a config."""
 
@@ -138,6 +144,7 @@ class RunConfig(TypedDict, total=False):
     randomness: Randomness
     log_processor: dict | None
     log_level: int | LogLevel
+    console: ConsoleConfig | None
     visualizer: Component | None
     default_scope: Annotated[str, Package()]
     experiment_name: str | None

@@ -40,6 +40,7 @@ from .distributed import check_ranks, choose_backend, explain_lost_rank, init_cp
 from .hooks import ALWAYS_REGISTERED
 from .lock import work_dir_lock
 from .loops import ResumableEpochLoop, ResumableIterLoop
+from .narrated_runner import NarratedRunner
 from .randomness import random_state, set_random_state
 from .resume.differences import data_file_hashes
 from .resume.find import (
@@ -89,7 +90,7 @@ def _forget(logger: MMLogger, visualizer: type, names: tuple[str, str]) -> None:
 
 
 @RUNNERS.register_module()
-class DetectionRunner(Runner):
+class DetectionRunner(NarratedRunner):
     """Train, validate and test a detector from a config.
 
     On top of mmengine's Runner: a resumed run ends with the same weights as one never interrupted

@@ -57,7 +57,8 @@ def folder(tmp_path_factory):
 
 
 def run(folder: Path, tool: str, *arguments: str) -> str:
-    """Run a tool in the folder; returns what it printed."""
+    """Run a tool in the folder; returns what it printed and its log, if it wrote one."""
+    before = set(folder.rglob('*.log'))
     paths = [str(folder / 'my_detr'), os.environ.get('PYTHONPATH', '')]
     done = subprocess.run(
         [sys.executable, str(ROOT / 'tools' / tool), *arguments],
@@ -68,7 +69,8 @@ def run(folder: Path, tool: str, *arguments: str) -> str:
         timeout=300,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
+    logs = [path.read_text() for path in sorted(set(folder.rglob('*.log')) - before)]
+    return ''.join([done.stdout, done.stderr, *logs])
 
 
 def overrides(**more: object) -> list[str]:

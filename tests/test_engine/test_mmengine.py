@@ -28,6 +28,7 @@ LOOPS = 'mmdetr/engine/loops.py'
 RESTORE = 'mmdetr/engine/resume/restore.py'
 STATE = 'mmdetr/engine/resume/state.py'
 SAVE = 'mmdetr/engine/resume/save.py'
+NARRATED = 'mmdetr/engine/narrated_runner.py'
 CHECKPOINT_HOOK = 'mmdetr/engine/hooks/checkpoint_hook.py'
 GUARD = 'mmdetr/engine/hooks/non_finite_guard_hook.py'
 
@@ -48,6 +49,11 @@ SIGNATURES = [
     ('mmengine.runner:Runner.test', 'self', RUNNER),
     ('mmengine.runner:Runner._init_model_weights', 'self', RUNNER),
     ('mmengine.runner:Runner.load_or_resume', 'self', RUNNER),
+    ('mmengine.runner:Runner.build_logger', 'self log_level log_file kwargs', NARRATED),
+    ('mmengine.runner:Runner.register_hooks', 'self default_hooks custom_hooks', NARRATED),
+    ('mmengine.runner:Runner.build_model', 'self model', NARRATED),
+    ('mmengine.runner:Runner.build_val_loop', 'self loop', NARRATED),
+    ('mmengine.runner:Runner.build_test_loop', 'self loop', NARRATED),
     (
         'mmengine.runner:Runner.load_checkpoint',
         'self filename map_location strict revise_keys',

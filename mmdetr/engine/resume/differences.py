@@ -22,6 +22,7 @@ _ELSEWHERE = {
     'experiment_name',
     'visualizer',
     'log_level',
+    'console',
     'log_processor',
     'env_cfg',
     'test_dataloader',
