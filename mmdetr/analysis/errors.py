@@ -53,7 +53,7 @@ class Judgement(NamedTuple):
     def missed(self) -> set[int]:
         """Objects that nothing found and that no error of place or class is about."""
         blamed = {each.target for each in self.detections if each.kind in ('place', 'class')}
-        return set(range(len(self.objects))) - self.found - blamed  # type: ignore[operator]
+        return set(range(len(self.objects))) - self.found - blamed
 
 
 def judge(images: Sequence[ImageResult]) -> Judgement:
@@ -163,7 +163,10 @@ def count_errors(judgement: Judgement, least: Sequence[float]) -> dict[str, int]
     }
     counts[MISSED] = len(
         judgement._replace(
-            detections=shown, found={each.target for each in shown if each.kind == 'right'}
+            detections=shown,
+            found={
+                each.target for each in shown if each.kind == 'right' and each.target is not None
+            },
         ).missed
     )
     return counts

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
@@ -103,6 +104,7 @@ class Evaluation:
         return np.ascontiguousarray(loaded[..., ::-1])
 
 
+@torch.no_grad()
 def evaluate_run(
     config: Config, checkpoint: str, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation:
