@@ -22,7 +22,7 @@ nav a{display:inline-block;margin:0 12px 6px 0}
 table{border-collapse:collapse;font-size:.9rem;margin:8px 0}
 th,td{padding:4px 9px;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
-td.text{text-align:left;white-space:normal}
+.text{text-align:left}td.text{white-space:normal;min-width:6em}
 th{background:#f3f3f3}
 table.sortable th{cursor:pointer}
 th[aria-sort=ascending]::after{content:" \\25B2"}th[aria-sort=descending]::after{content:" \\25BC"}
@@ -101,7 +101,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]], digits: int = 
         rows: Of numbers and plain text; None and nan are shown as a dash.
         digits: Behind the point, of floats.
     """
-    head = ''.join(f'<th scope="col">{escape(each)}</th>' for each in heads)
+    rows = list(rows)
+    texts = [isinstance(each, str) for each in rows[0]] if rows else [False] * len(heads)
+    head = ''.join(
+        f'<th scope="col"{" class=text" if text else ""}>{escape(each)}</th>'
+        for each, text in zip(heads, texts, strict=True)
+    )
     body = ''.join(f'<tr>{"".join(_cell(each, digits) for each in row)}</tr>' for row in rows)
     return (
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'

@@ -1,6 +1,7 @@
 """One page that shows a run: what it learned, what it gets wrong, and on which data."""
 
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ import torchvision
 from mmengine.config import Config
 
 from mmdetr.checkpoint import CheckpointError, load_file
-from mmdetr.config.reading import load_config
+from mmdetr.config.reading import ConfigError, load_config
 from mmdetr.datasets.check import DatasetError, named_leaves
 from mmdetr.datasets.check_scan import check_scan
 from mmdetr.datasets.transforms import UnreadableImageError
@@ -51,12 +52,14 @@ class Run:
         config: Its config; None where there is none that can be read.
         checkpoint: What is evaluated; None where there is none.
         score_thr: Least score of what is shown; None takes the operating point.
+        config_problem: Why there is no config.
     """
 
     work_dir: Path
     config: Config | None
     checkpoint: str | None
     score_thr: float | None = None
+    config_problem: str = ''
 
 
 def open_run(
@@ -75,19 +78,21 @@ def open_run(
 
     Raises:
         FileNotFoundError: There is no such folder, or a file that is named.
-        ConfigError: The config cannot be read.
+        ConfigError: The config that is named cannot be read.
     """
     folder = Path(work_dir)
     if not folder.is_dir():
         raise FileNotFoundError(f'no such folder: {folder}')
-    found = config or find_config(folder)
     chosen = checkpoint or find_checkpoint(folder)
-    return Run(
-        folder,
-        load_config(found) if found else None,
-        str(chosen) if chosen else None,
-        score_thr,
-    )
+    read, problem = None, f'{folder} has no config file'
+    if found := config or find_config(folder):
+        try:
+            read = load_config(found)
+        except ConfigError as error:
+            if config is not None:
+                raise
+            problem = str(error)
+    return Run(folder, read, str(chosen) if chosen else None, score_thr, problem)
 
 
 def make_report(run: Run, progress: Callable[[int, int], None] | None = None) -> str:
@@ -118,7 +123,7 @@ def _evaluate(
     run: Run, progress: Callable[[int, int], None] | None
 ) -> tuple[Evaluation | None, str]:
     if run.config is None:
-        return None, f'{run.work_dir} has no config file, so nothing can be evaluated.'
+        return None, f'Nothing can be evaluated: {run.config_problem}.'
     if run.checkpoint is None:
         return None, f'{run.work_dir} has no checkpoint, so nothing can be evaluated.'
     try:
@@ -161,7 +166,9 @@ def _curves(run: Run) -> Section:
     scores = [_series(name, validation, dots=True) for name in validation if _is_ap(name)]
     if scores:
         unit = 'epoch, or iteration of a run without epochs'
-        charts.append(line_chart(scores, unit, 'AP on the validation data', y_range=(0, 1)))
+        best = max((value for each in scores for value in each.y if value > 0), default=0.1)
+        top = min(1.0, math.ceil(best * 10) / 10)
+        charts.append(line_chart(scores, unit, 'AP on the validation data', y_range=(0, top)))
     body = ''.join(f'<div>{chart}</div>' for chart in charts)
     return Section('curves', 'Training', f'<div class="charts">{body}</div>')
 
@@ -305,7 +312,7 @@ def _versions(run: Run) -> Section:
             body += missing(f'{run.checkpoint} cannot be read: {error}')
     body += table(['what', 'value'], rows)
     if run.config is None:
-        body += missing(f'{run.work_dir} has no config file.')
+        body += missing(f'There is no config: {run.config_problem}.')
     else:
         if run.config.get('load_from'):
             start = f'The training started from the weights of {run.config.load_from}.'

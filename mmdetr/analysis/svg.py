@@ -100,6 +100,8 @@ class _Axis:
         if high - low < 1e-12 * max(abs(high), 1e-30):
             low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
         step = _round_step((high - low) / 5)
+        if all(value == round(value) for value in values):
+            step = max(step, 1.0)
         self.low, self.high = (low, high) if limits else (low, math.ceil(high / step - 1e-9) * step)
         if limits is None:
             self.low = math.floor(low / step + 1e-9) * step
