@@ -154,7 +154,8 @@ def _tile(
     height, width = pixels.shape[:2]
     if maps.points is None:
         heat = maps.on_image(index, height, width).numpy()[..., None]
-        shown = 0.35 * pixels + 0.65 * (_COOL + heat * (_WARM - _COOL))
+        share = 0.6 + 0.25 * heat  # of the colour; dark where nothing is looked at
+        shown = (1 - share) * pixels + share * (_COOL + heat * (_WARM - _COOL))
     else:
         shown = 0.6 * pixels.astype(float)
     canvas = Image.fromarray(enlarged(shown.clip(0, 255).astype(np.uint8)))

@@ -14,7 +14,7 @@ _STYLE = """
 :root{color-scheme:light}
 *{box-sizing:border-box}
 body{font:16px/1.45 system-ui,sans-serif;color:#222;background:#fff;margin:0 auto;max-width:1000px;
-padding:0 14px 60px;overflow-wrap:anywhere}
+padding:0 14px 60px;overflow-wrap:break-word}
 h1{font-size:1.5rem}h2{font-size:1.25rem;border-top:1px solid #ccc;padding-top:18px;margin-top:34px}
 h3{font-size:1.05rem}
 nav a{display:inline-block;margin:0 12px 6px 0}
@@ -37,7 +37,8 @@ grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:8px 18px}
 figure{margin:14px 0}figure img{max-width:100%;height:auto;display:block}
 figcaption{font-size:.85rem;color:#444}
 pre{background:#f6f6f6;padding:8px;overflow-x:auto;font-size:.8rem;white-space:pre;overflow-wrap:normal}
-ul.plain{padding-left:18px}
+ul.plain{padding-left:18px}ul.plain li{overflow-wrap:anywhere}
+@media(max-width:500px){svg text{font-size:18px}}
 """
 _SCRIPT = """
 for(const table of document.querySelectorAll('table.sortable')){

@@ -158,8 +158,9 @@ def _curves(run: Run) -> Section:
     if others:
         series = [_series(name, training) for name in others[:12]]
         charts.append(line_chart(series, 'iteration', 'losses of the other layers'))
-    if 'lr' in training:
-        charts.append(line_chart([_series('lr', training)], 'iteration', 'learning rate'))
+    rates = [_series(name, training) for name in ('base_lr', 'lr') if name in training]
+    if rates:
+        charts.append(line_chart(rates, 'iteration', 'learning rate'))
     if 'grad_norm' in training:
         gradient = [_series('grad_norm', training)]
         charts.append(line_chart(gradient, 'iteration', 'norm of the gradient'))

@@ -129,7 +129,7 @@ def _finite(series: Series) -> list[tuple[float, float]]:
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     step = -(-len(points) // MOST_POINTS)
-    return points if step == 1 else [*points[::step], points[-1]]
+    return points if step <= 1 else [*points[::step], points[-1]]
 
 
 def _frame(x_axis: _Axis | None, y_axis: _Axis, x_label: str, y_label: str) -> str:
