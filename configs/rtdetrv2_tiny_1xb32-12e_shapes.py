@@ -17,9 +17,7 @@ model = dict(
         type='RTDETRHead',
         num_classes=3,
         num_queries=10,
-        denoising=dict(
-            type='ContrastiveDenoising', max_queries=40, eps=1e-5, empty_coordinate=0.0
-        ),
+        denoising=dict(type='ContrastiveDenoising', max_queries=40, eps=1e-5, empty_coordinate=0.0),
         transformer=dict(
             type='RTDETRTransformer',
             embed_dims=128,

@@ -15,6 +15,7 @@ COMMANDS = {
     'train': ('train.py', 'train a detector from a config'),
     'test': ('test.py', 'evaluate a checkpoint on the test data of a config'),
     'infer': ('infer.py', 'detect objects in images or a video'),
+    'report': ('analysis/report.py', 'one page of a training: curves, errors, pictures, data'),
     'convert': ('convert_checkpoint.py', 'convert a checkpoint, or print what one holds'),
     'check': ('dataset/check.py', 'the same as dataset check'),
     'dataset check': ('dataset/check.py', 'look for what is wrong with the data of a config'),
@@ -22,6 +23,8 @@ COMMANDS = {
     'analysis benchmark': ('analysis/benchmark.py', 'speed and memory of a model'),
     'analysis complexity': ('analysis/model_complexity.py', 'parameters and operations by part'),
     'analysis decoder-layers': ('analysis/decoder_layers.py', 'AP after each decoder layer'),
+    'analysis attention': ('analysis/attention.py', 'where a detector looks in an image'),
+    'analysis report': ('analysis/report.py', 'the same as report'),
     'configs': (None, 'list the configs that come with the package'),
     'models': (None, 'list the published models that have a name'),
 }

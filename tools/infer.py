@@ -58,8 +58,9 @@ Exit code 1: an image could not be read; the others are done all the same. 130: 
     parser.add_argument(
         '--score-thr',
         type=float,
-        default=0.5,
-        help='leave out detections with lower scores, in pictures and JSON (default: %(default)s)',
+        help='leave out detections with lower scores, in pictures and JSON (default: what the '
+        'last validation of the training found best for each class; 0.3 where the checkpoint '
+        'does not say)',
     )
     parser.add_argument(
         '--device', help='as cpu, cuda or cuda:1 (default: the GPU if there is one)'
@@ -149,6 +150,9 @@ def detect(cfg: Config, args: argparse.Namespace) -> int:
         cfg, args.checkpoint, args.device, allow_mismatch=args.allow_mismatch
     )
     visualizer.dataset_meta = model.dataset_meta
+    visualizer.operating_point = model.operating_point
+    if args.score_thr is None:
+        print(model.operating_point.describe())
     tally = detect_all(model, source, visualizer, outputs, args.batch_size, Console())
     print(summary(tally, source.unreadable, model, outputs.out_dir))
     stopped = tally.interrupted and source.total

@@ -10,14 +10,15 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmdetr.datasets.panoptic_maps import write_panoptic_png
-from mmdetr.structures import DetDataSample
+from mmdetr.structures import DetDataSample, above_operating_point
+from mmdetr.utils.operating_point import OperatingPoint
 
 
 def to_record(
     file: Path | str,
     sample: DetDataSample,
     classes: Sequence[str],
-    score_thr: float,
+    score_thr: float | OperatingPoint,
     where: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Detections of one image as plain numbers, best score first.
@@ -26,11 +27,14 @@ def to_record(
         file: Where the image is from.
         sample: With ``pred_instances``.
         classes: Names by label.
-        score_thr: Detections with lower scores are left out.
+        score_thr: Detections with lower scores are left out; or the thresholds by class.
         where: More entries, as the place in a video.
     """
     pred = sample.pred_instances.cpu()
-    pred = pred[pred.scores >= score_thr]
+    if isinstance(score_thr, OperatingPoint):
+        pred = above_operating_point(pred, score_thr, classes)
+    else:
+        pred = pred[pred.scores >= score_thr]
     pred = pred[pred.scores.argsort(descending=True)]
 
     def name(label: int) -> str:

@@ -32,7 +32,8 @@ class Outputs:
 
     Attributes:
         out_dir: The folder.
-        score_thr: Detections with lower scores are left out everywhere.
+        score_thr: Detections with lower scores are left out everywhere; None leaves out those
+            below the model's operating point.
         draw: Pictures, or a video.
         text: A file per picture as YOLO writes them.
         json: A file per picture with its entry of the list.
@@ -40,7 +41,7 @@ class Outputs:
     """
 
     out_dir: Path
-    score_thr: float = 0.5
+    score_thr: float | None = None
     draw: bool = True
     text: bool = False
     json: bool = False
@@ -89,6 +90,7 @@ def detect_all(
     """
     classes = list(model.dataset_meta.get('classes', ()))
     load, _ = test_pipeline(model)
+    score_thr = model.operating_point if outputs.score_thr is None else outputs.score_thr
     tally = Tally(source.total)
     names = _LabelNames(outputs.out_dir / LABELS)
     with contextlib.ExitStack() as stack:
@@ -103,7 +105,7 @@ def detect_all(
             picture, sample = next(found, (None, None))
             if picture is None or sample is None:
                 break
-            record = to_record(picture.file, sample, classes, outputs.score_thr, picture.where)
+            record = to_record(picture.file, sample, classes, score_thr, picture.where)
             tally.seconds += time.perf_counter() - start
             tally.images += 1
             tally.detections += len(record['boxes'])

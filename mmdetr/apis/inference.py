@@ -20,6 +20,7 @@ from mmdetr.config.reading import load_config
 from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.registry import DATASETS, MODELS, TRANSFORMS
 from mmdetr.structures import DetDataSample
+from mmdetr.utils.operating_point import operating_point_of
 
 from .devices import find_device
 from .images import ImageInput, is_single, to_pipeline_input
@@ -55,6 +56,8 @@ def init_detector(
     Returns:
         The model in eval mode, with ``cfg`` and ``dataset_meta`` set; its ``classes`` come from
         the checkpoint, else from the config, and are missing where neither names them.
+        ``operating_point`` holds the score thresholds that a validation measured, 0.3 where the
+        checkpoint states none, and ``score_threshold`` the one for all classes.
 
     Raises:
         FileNotFoundError: Config or checkpoint does not exist.
@@ -80,6 +83,7 @@ def init_detector(
         raise ValueError(f'the config has no model: {config.filename}')
     with building(), DefaultScope.overwrite_default_scope('mmdetr'):
         model = MODELS.build(_without_pretrained(config.model))
+    meta: dict[str, Any] = {}
     # The class head is loaded by name where the config names classes.
     model.dataset_meta = _config_meta(config)
     if weights is None:
@@ -91,7 +95,10 @@ def init_detector(
         file = file.with_classes(config.get('checkpoint_classes'))
         loaded = load_into(model, file, check=check)
         model.dataset_meta = loaded.get('meta', {}).get('dataset_meta') or model.dataset_meta
+        meta = file.meta
     model.cfg = config
+    model.operating_point = operating_point_of(meta)
+    model.score_threshold = model.operating_point.threshold
     model = model.to(device).eval()
     if optimize is False:
         return model

@@ -11,9 +11,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mmdetr import __version__
+from mmdetr.utils.operating_point import META_KEY
 
 from .class_rows import COCO_HEADS, Names, coco_names, dataset_meta
-from .file import CheckpointFile
+from .file import POINT_IN_CONFIG, CheckpointFile
 from .image_processor import image_processor_config
 from .io import CheckpointError, atomic_write, save_file
 from .layouts import OWN_FORMAT, Layout, StateDict, get_layout, layouts, own_layout
@@ -33,7 +34,8 @@ def convert(source: CheckpointFile, path: str | os.PathLike, fmt: str) -> list[P
     Where a format has a row per category id, a head of COCO's classes gets them. The added rows
     can never win, and the way back removes exactly such rows. Other heads stay as they are.
     ``config.json`` and ``preprocessor_config.json`` are written beside a file of Hugging Face
-    unless they are there: transformers' ``pipeline('object-detection', FOLDER)`` needs both.
+    unless they are there: transformers' ``pipeline('object-detection', FOLDER)`` needs both. The
+    operating point goes along, there in ``config.json``.
 
     Args:
         source: The file as read.
@@ -65,6 +67,8 @@ def convert(source: CheckpointFile, path: str | os.PathLike, fmt: str) -> list[P
     _write_weights(weights, path)
     if source.layout is layout and source.config:
         config = source.config
+    if META_KEY in source.meta:
+        config = {**config, POINT_IN_CONFIG: source.meta[META_KEY]}
     cfg = source.meta.get('cfg') if source.format == OWN_FORMAT else None
     beside = {
         'config.json': config,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmdetr.utils.operating_point import META_KEY
 from mmdetr.utils.text import shorten
 
 from .class_rows import Names, clean_names
@@ -21,6 +22,7 @@ from .layouts import OTHER, OWN_FORMAT, Layout, StateDict, Variant, find_layout,
 
 _OWN_SCOPE = re.compile(r'\bdefault_scope\W+mmdetr\b')
 _PREFIXES_OF_TORCH = re.compile(r'^(module\.|_orig_mod\.)+')
+POINT_IN_CONFIG = f'mmdetr_{META_KEY}'
 _AVERAGES = ('model_ema', 'ema_model', 'ema', 'ema_state_dict')
 
 
@@ -53,9 +55,15 @@ class CheckpointFile:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The ``meta`` entry of the file; empty when it has none."""
+        """The ``meta`` entry of the file; empty when it has none.
+
+        A file of Hugging Face that we converted states its operating point in ``config.json``.
+        """
         meta = self.content.get('meta')
-        return dict(meta) if isinstance(meta, Mapping) else {}
+        meta = dict(meta) if isinstance(meta, Mapping) else {}
+        if POINT_IN_CONFIG in self.config:
+            meta.setdefault(META_KEY, self.config[POINT_IN_CONFIG])
+        return meta
 
     @property
     def variant(self) -> Variant | None:

@@ -13,11 +13,14 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmdetr.registry import METRICS
+from mmdetr.utils.operating_point import OperatingPoint
 
 from .box_scores import paused_garbage_collection, resolve_backend, score_boxes
 from .coco_annotations import CocoAnnotations, read_annotations
 from .detections import Detections, IouType
 from .ground_truth import check_images, ground_truth, listed_objects
+from .matching import match_detections
+from .operating_point import measure_operating_point
 from .unique import one_per_image
 
 IOU_TYPES: tuple[IouType, ...] = ('bbox', 'segm')
@@ -35,6 +38,10 @@ class CocoMetric(BaseMetric):
 
     With ``metric=['bbox', 'segm']`` masks are scored, too: ``coco/segm_mAP`` and its companions.
     Of a dataset with things and stuff (``metainfo['isthing']``) the things are scored.
+
+    Attributes:
+        operating_point: Of the boxes of the last scoring, on the main process: the score thresholds
+            of the best F1 at IoU 0.5, which go into checkpoints. None before.
 
     Args:
         ann_file: Path or address of the COCO annotation file, which has to be that of the dataset.
@@ -93,6 +100,7 @@ class CocoMetric(BaseMetric):
         self.outfile_prefix = outfile_prefix
         self.format_only = format_only
         self.backend = backend
+        self.operating_point: OperatingPoint | None = None
         self._annotations: CocoAnnotations | None = None
         self._dataset_size: int | None = None
         self._warned_max_dets = False
@@ -177,8 +185,13 @@ class CocoMetric(BaseMetric):
             else:
                 check_images(annotations, [result['img_id'] for result in results])
                 objects = annotations.objects
+            truth = ground_truth(objects, results, cat_ids, iou_type)
+            if iou_type == 'bbox':
+                most = self.max_dets[-1]
+                matched = match_detections(truth, detections, len(names), most)
+                self.operating_point = measure_operating_point(matched, names, len(results))
             scores = score_boxes(
-                ground_truth(objects, results, cat_ids, iou_type),
+                truth,
                 detections,
                 num_images=len(results),
                 num_classes=len(names),
@@ -189,6 +202,8 @@ class CocoMetric(BaseMetric):
         print_log(
             f'{iou_type} evaluation of {len(results)} images:\n{scores.table()}', logger='current'
         )
+        if iou_type == 'bbox' and self.operating_point and self.operating_point.measured:
+            print_log(f'operating point: {self.operating_point.describe()}', logger='current')
         metrics = scores.summary()
         if self.classwise:
             print_log(f'{iou_type} AP per class:\n{scores.class_table(names)}', logger='current')

@@ -1,6 +1,6 @@
 from .bboxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union, xyxy_to_cxcywh
 from .class_activation import ClassActivation, SigmoidClasses, SoftmaxClasses
-from .data_sample import DetDataSample
+from .data_sample import DetDataSample, above_operating_point
 from .mask_types import MaskInputs, MaskPrediction, MaskTarget
 from .panoptic import PanopticResult, PanopticSegment
 from .set_types import (
@@ -28,6 +28,7 @@ __all__ = [
     'SetTarget',
     'SigmoidClasses',
     'SoftmaxClasses',
+    'above_operating_point',
     'cxcywh_to_xyxy',
     'generalized_iou',
     'intersection_over_union',

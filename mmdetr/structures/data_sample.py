@@ -1,6 +1,11 @@
 """What travels beside an image through the pipeline, the model and the metric."""
 
+from collections.abc import Sequence
+
+import torch
 from mmengine.structures import BaseDataElement, InstanceData
+
+from mmdetr.utils.operating_point import OperatingPoint
 
 from .panoptic import PanopticResult
 
@@ -55,3 +60,20 @@ class DetDataSample(BaseDataElement):
     @pred_panoptic.deleter
     def pred_panoptic(self) -> None:
         del self._pred_panoptic
+
+
+def above_operating_point(
+    pred: InstanceData, point: OperatingPoint, classes: Sequence[str] = ()
+) -> InstanceData:
+    """Take the predictions of an image that reach the threshold of their class.
+
+    Args:
+        pred: ``scores`` [N], ``labels`` [N] and more.
+        point: Of the model, as the ``operating_point`` of a detector.
+        classes: Names by label.
+    """
+    thresholds = point.thresholds(pred.labels.tolist(), classes)
+    # In float64: rounded to the scores' own type, a threshold may equal a score below it.
+    return pred[
+        pred.scores.double() >= torch.tensor(thresholds, dtype=torch.float64).to(pred.scores.device)
+    ]

@@ -13,7 +13,8 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 from mmdetr.registry import VISUALIZERS
-from mmdetr.structures import DetDataSample
+from mmdetr.structures import DetDataSample, above_operating_point
+from mmdetr.utils.operating_point import OperatingPoint
 from mmdetr.utils.text import shorten
 
 from .drawing import (
@@ -51,6 +52,10 @@ class DetVisualizer(Visualizer):
             installed fonts that can.
         **kwargs: mmengine's arguments (``vis_backends``, ``save_dir``, ...).
 
+    Attributes:
+        operating_point: Score thresholds of predictions where a call names none; 0.3 until someone
+            sets those of a model.
+
     Raises:
         ValueError: ``font`` is no font file.
     """
@@ -60,6 +65,7 @@ class DetVisualizer(Visualizer):
             check_font(font)
         super().__init__(name, **kwargs)
         self.font = font
+        self.operating_point = OperatingPoint(None)
         self._unwritable: set[str] = set()
 
     @property
@@ -81,7 +87,7 @@ class DetVisualizer(Visualizer):
         show: bool = False,
         wait_time: float = 0,
         out_file: str | Path | None = None,
-        pred_score_thr: float = 0.5,
+        pred_score_thr: float | None = None,
         step: int = 0,
     ) -> None:
         """Draw a sample and show it, write it to a file, or else to the backends.
@@ -110,7 +116,7 @@ class DetVisualizer(Visualizer):
         data_sample: DetDataSample | None = None,
         draw_gt: bool = True,
         draw_pred: bool = True,
-        pred_score_thr: float = 0.5,
+        pred_score_thr: float | None = None,
     ) -> np.ndarray:
         """Draw a sample, ground truth left and predictions right where both are there.
 
@@ -127,7 +133,8 @@ class DetVisualizer(Visualizer):
                 ``pred_panoptic``. Each is optional.
             draw_gt: Draw the ground truth if there is any.
             draw_pred: Draw the predictions if there are any.
-            pred_score_thr: Predictions with lower scores are left out.
+            pred_score_thr: Predictions with lower scores are left out; by default those below
+                their class's threshold of ``operating_point``.
 
         Returns:
             uint8 RGB. Small images are enlarged.
@@ -144,9 +151,8 @@ class DetVisualizer(Visualizer):
                 listed = listed_instances(data_sample)
                 instances.append(('ground truth', listed, original_scale))
             if draw_pred and 'pred_instances' in data_sample:
-                pred = data_sample.pred_instances
-                pred = pred[pred.scores >= pred_score_thr]
-                instances.append((f'prediction, score >= {pred_score_thr:g}', pred, original_scale))
+                pred, title = self._chosen(data_sample.pred_instances, pred_score_thr)
+                instances.append((title, pred, original_scale))
             segments += [('panoptic ground truth', listed_segmentation(data_sample))] * draw_gt
             segments += [('panoptic prediction', predicted_segmentation(data_sample))] * draw_pred
         found = [(title, each) for title, each in segments if each is not None]
@@ -163,6 +169,14 @@ class DetVisualizer(Visualizer):
         if max(map(len, rows)) == 1:  # one of each kind
             rows = [[picture for row in rows for picture in row]]
         return stacked([side_by_side(*row) for row in rows if row])
+
+    def _chosen(self, pred: InstanceData, score_thr: float | None) -> tuple[InstanceData, str]:
+        """Return the predictions that are drawn and the title of their picture."""
+        if score_thr is not None:
+            return pred[pred.scores >= score_thr], f'prediction, score >= {score_thr:g}'
+        title = f'prediction, score >= {self.operating_point.span()}'
+        classes = (self.dataset_meta or {}).get('classes', ())
+        return above_operating_point(pred, self.operating_point, classes), title
 
     def _draw_instances(
         self,

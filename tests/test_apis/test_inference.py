@@ -11,7 +11,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmdetr.apis import inference_detector, init_detector
-from mmdetr.checkpoint import CheckpointError
+from mmdetr.checkpoint import CheckpointError, load_file
 from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.registry import MODELS
 from mmdetr.structures import cxcywh_to_xyxy
@@ -231,6 +231,37 @@ def test_infer_writes_pictures_and_json(infer, detector, files, tmp_path, capsys
     assert infer(files / 'images' / 'b.png', '--out-dir', tmp_path, '--score-thr', threshold) == 0
     (record,) = json.loads((tmp_path / 'predictions.json').read_text())
     assert record['boxes'] == records[1]['boxes'][:3]
+
+
+def test_without_threshold_the_operating_point_decides(infer, detector, files, tmp_path, capsys):
+    assert (detector.score_threshold, detector.operating_point.measured) == (0.3, False)
+    image = files / 'images' / 'b.png'
+    assert infer(image, '--out-dir', tmp_path) == 0
+    out = capsys.readouterr().out
+    assert out.count('score threshold 0.3: the checkpoint states no operating point') == 1
+
+    found = inference_detector(detector, image).pred_instances
+    best = found[int(found.scores.argmax())]
+    name, score = CLASSES[int(best.labels)], float(best.scores)
+    point = dict(threshold=0.0, precision=0.5, recall=0.5, f1=0.5, num_objects=3)
+    meta = dict(load_file(files / 'model.pth')['meta'])
+    meta['operating_point'] = dict(
+        everything=dict(point, name='all', threshold=2.0),
+        classes=[dict(point, name=name, threshold=score - 1e-6)],
+        iou=0.5,
+        num_images=3,
+    )
+    content = dict(load_file(files / 'model.pth'), meta=meta)
+    torch.save(content, tmp_path / 'with_point.pth')
+    model = init_detector(files / 'config.py', tmp_path / 'with_point.pth', 'cpu')
+    assert model.score_threshold == 2.0
+    assert model.operating_point.threshold_of(name) == score - 1e-6
+    sys.argv[3:4] = [str(tmp_path / 'with_point.pth')]
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(INFER), run_name='__main__')
+    (record,) = json.loads((tmp_path / 'predictions.json').read_text())
+    assert (record['scores'], record['names']) == ([score], [name])
+    assert 'best F1 on 3 validation images' in capsys.readouterr().out
 
 
 def test_infer_goes_on_after_unreadable_files(infer, tmp_path, capsys):

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmdetr import __version__
 from mmdetr.checkpoint import CheckpointError, convert, load_file, read_checkpoint
 from mmdetr.datasets.coco_classes import COCO_CATEGORY_IDS, COCO_CLASSES
+from mmdetr.utils.operating_point import operating_point_of
 from tests.helpers.reference import facebook_state_dict, our_name, read_case
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
@@ -93,6 +94,19 @@ def test_training_state_goes_meta_stays(our_file, facebook_file, tmp_path):
     assert meta['source_config'] == dict(dilation=False, lr=1e-4)
     assert meta['dataset_meta']['classes'][:3] == ('N/A', 'person', 'bicycle')
     assert meta['dataset_meta']['cat_ids'] == tuple(range(91))
+
+
+@pytest.mark.parametrize(('fmt', 'name'), [('facebook', 'a.pth'), ('huggingface', 'a.bin')])
+def test_operating_point_goes_along(our_file, fmt, name, tmp_path):
+    point = dict(name='all', threshold=0.4, precision=0.9, recall=0.8, f1=0.85, num_objects=9)
+    stated = dict(everything=point, classes=[dict(point, name='cat')], iou=0.5, num_images=5)
+    content = load_file(our_file)
+    torch.save(dict(content, meta=dict(content['meta'], operating_point=stated)), our_file)
+    (tmp_path / 'other').mkdir()
+    other = run(our_file, tmp_path / 'other' / name, fmt)
+    back = run(other, tmp_path / 'back.pth', 'mmdetr')
+    for path in (other, back):
+        assert operating_point_of(read_checkpoint(path).meta).to_dict() == stated
 
 
 @pytest.mark.parametrize(('fmt', 'name'), [('facebook', 'a.pth'), ('huggingface', 'a.bin')])

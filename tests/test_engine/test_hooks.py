@@ -15,12 +15,14 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
+from mmengine.registry import METRICS
 
 from mmdetr.checkpoint import load_file
 from mmdetr.engine import DetectionRunner
 from mmdetr.engine.hooks import CheckpointHook, HistoryLimitHook
 from mmdetr.engine.resume.history import ValidationHistory
-from tests.helpers.toy import CLASSES, toy_config, weights
+from mmdetr.utils.operating_point import ClassPoint, OperatingPoint, operating_point_of
+from tests.helpers.toy import CLASSES, ScriptedMetric, toy_config, weights
 
 FORK = multiprocessing.get_context('fork')
 
@@ -113,6 +115,44 @@ def test_epoch_checkpoint_is_written_once(tmp_path: Path, monkeypatch: Any) -> N
     train(tmp_path)
     epochs = [name for name in written if name.startswith('epoch')]
     assert epochs == [f'epoch_{i}.pth' for i in range(1, 5)]
+
+
+@METRICS.register_module()
+class PointMetric(ScriptedMetric):
+    """Give scores and an operating point, whose threshold is the score."""
+
+    operating_point = None
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        metrics = super().compute_metrics(results)
+        point = ClassPoint('all', metrics['score'], 0.5, 0.5, 0.5, 9)
+        self.operating_point = OperatingPoint(point, (point,), num_images=4)
+        return metrics
+
+
+def test_operating_point_is_in_the_best_and_the_last_checkpoint(tmp_path: Path) -> None:
+    """Each states that of its own weights; those in between state none."""
+    evaluator = dict(type='PointMetric', scores=[0.1, 0.3, 0.2, 0.25])
+    train(tmp_path, default_hooks__checkpoint__max_keep_ckpts=-1, val_evaluator=evaluator)
+    points = {
+        path.name: operating_point_of(load_file(path)['meta']) for path in tmp_path.glob('*.pth')
+    }
+    stated = {name: point.threshold for name, point in points.items() if point.measured}
+    assert stated == {'best_toy_score_epoch_2.pth': 0.3, 'epoch_4.pth': 0.25}
+    # Written again, it can be resumed as before.
+    content = load_file(tmp_path / 'epoch_4.pth')
+    assert {'optimizer', 'param_schedulers'} <= content.keys()
+    position = {key: content['meta'][key] for key in ('epoch', 'iter', 'batches_done')}
+    assert position == dict(epoch=4, iter=20, batches_done=0)
+    entries = json.loads((tmp_path / 'validation_history.json').read_text())
+    assert ['operating_point' in entry for entry in entries] == [False, False, False, True]
+    longer = train(
+        tmp_path,
+        resume=True,
+        train_cfg__max_epochs=5,
+        val_evaluator=dict(type='PointMetric', scores=[0.4]),
+    )
+    assert len(ValidationHistory(longer.message_hub).entries) == 5
 
 
 def test_full_disk_stops_with_the_last_checkpoint_intact(tmp_path: Path, monkeypatch: Any) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from mmdetr.registry import VISUALIZERS
 from mmdetr.structures import DetDataSample
+from mmdetr.utils.operating_point import ClassPoint, OperatingPoint
 from mmdetr.visualization import DetVisualizer
 from mmdetr.visualization.drawing import class_colour, draw_boxes, side_by_side
 
@@ -126,6 +127,22 @@ def test_predictions_below_the_threshold_are_left_out():
     assert extent(picture, 0) is not None
     assert extent(picture, 1) is None
     assert extent(visualizer.draw(GREY, sample, pred_score_thr=0.1), 1) is not None
+
+
+def test_without_threshold_the_operating_point_decides():
+    pred = instances([[50, 60, 200, 400], [300, 60, 500, 400]], [0, 1], [0.4, 0.25])
+    sample = make_sample(pred=pred, ori_shape=(500, 600))
+    visualizer = DetVisualizer()
+    picture = visualizer.draw(GREY, sample)  # 0.3
+    assert extent(picture, 0) is not None
+    assert extent(picture, 1) is None
+    visualizer.dataset_meta = dict(classes=('cat', 'dog'))
+    everything = ClassPoint('all', 0.35, 1.0, 1.0, 1.0, 9)
+    own = tuple(ClassPoint(n, t, 1.0, 1.0, 1.0, 9) for n, t in (('cat', 0.5), ('dog', 0.2)))
+    visualizer.operating_point = OperatingPoint(everything, own)
+    picture = visualizer.draw(GREY, sample)
+    assert extent(picture, 0) is None
+    assert extent(picture, 1) is not None
 
 
 def test_ground_truth_and_predictions_side_by_side():

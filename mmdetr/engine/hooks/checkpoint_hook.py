@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from mmdetr.checkpoint.io import atomic_write, remove_temporary_files
 from mmdetr.registry import HOOKS
+from mmdetr.utils.operating_point import META_KEY
 
 from ..resume.history import ValidationHistory
 
@@ -37,14 +38,28 @@ def _check_template(template: str) -> None:
         raise ValueError(f'CheckpointHook: filename_tmpl={template!r} {problem}')
 
 
+def _operating_point(runner: Any) -> dict | None:
+    """What the validation just completed says of score thresholds, on the main process."""
+    metrics = getattr(runner.val_loop.evaluator, 'metrics', ())
+    points = [getattr(metric, 'operating_point', None) for metric in metrics]
+    return next((point.to_dict() for point in points if point is not None), None)
+
+
+def _now(runner: Runner, point: dict | None) -> dict[str, Any]:
+    """Meta information of a checkpoint that is written after a validation."""
+    position = dict(epoch=runner.epoch, iter=runner.iter, batches_done=0)
+    return position if point is None else {**position, META_KEY: point}
+
+
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
     """Save checkpoints, each complete on disk before an older one goes.
 
     Takes mmengine's arguments, except for remote storage and publishing. A validation's outcome
     goes into a small file beside the checkpoints, where mmengine writes the whole checkpoint a
-    second time. Each file is written by the runner: atomically by DetectionRunner, not so by
-    mmengine's.
+    second time. The operating point of a validation goes into the best checkpoint and, at the end
+    of the training, into the last one, which is written again for it. Each file is written by the
+    runner: atomically by DetectionRunner, not so by mmengine's.
     """
 
     out_dir: Any
@@ -122,15 +137,34 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Save the best checkpoint and put the validation on record."""
         if not self._training:
             return
-        superseded = self._save_best(runner, metrics) if self.save_best and metrics else []
+        point = _operating_point(runner)
+        superseded = self._save_best(runner, metrics, point) if self.save_best and metrics else []
         history = ValidationHistory(runner.message_hub)
-        history.add(runner.epoch, runner.iter, metrics or {})
+        history.add(runner.epoch, runner.iter, metrics or {}, point)
         if is_main_process():
             history.write(self.out_dir)
         for name in superseded:
             self._remove_best(name)
 
-    def _save_best(self, runner: Runner, metrics: dict[str, float]) -> list[str]:
+    def after_train(self, runner: Runner) -> None:
+        """Give the last checkpoint, written before its validation, the operating point of it."""
+        step = runner.epoch if self.by_epoch else runner.iter
+        newest = (ValidationHistory(runner.message_hub).entries or [{}])[-1]
+        if newest.get('iter') != runner.iter or META_KEY not in newest:
+            return
+        name = self.filename_tmpl.format(step)
+        if step in self.kept_steps and os.path.isfile(os.path.join(self.out_dir, name)):
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=_now(runner, newest[META_KEY]),
+            )
+
+    def _save_best(
+        self, runner: Runner, metrics: dict[str, float], point: dict | None
+    ) -> list[str]:
         """Save the model once per metric that it is best in; return the files outdone by it."""
         if 'auto' in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])
@@ -157,9 +191,12 @@ class CheckpointHook(MMEngineCheckpointHook):
             path = os.path.join(self.out_dir, name)
             hub.update_info(f'best_score{suffix}', float(metrics[key]))
             hub.update_info(f'best_ckpt{suffix}', path)
-            meta = dict(epoch=runner.epoch, iter=runner.iter, batches_done=0)
             runner.save_checkpoint(
-                self.out_dir, name, save_optimizer=False, save_param_scheduler=False, meta=meta
+                self.out_dir,
+                name,
+                save_optimizer=False,
+                save_param_scheduler=False,
+                meta=_now(runner, point),
             )
             runner.logger.info(f'Best {key} so far, {metrics[key]:.4f}: saved to {name}')
             if outdone and outdone != name:

@@ -12,7 +12,10 @@ from mmdetr.datasets.transforms import LoadImageFromFile
 from mmdetr.registry import HOOKS
 from mmdetr.structures import DetDataSample
 from mmdetr.utils.arguments import check_at_least
+from mmdetr.utils.operating_point import META_KEY, operating_point_of
 from mmdetr.visualization import DetVisualizer
+
+from ..resume.history import ValidationHistory
 
 WRITABLE = ('.jpg', '.jpeg', '.png')
 
@@ -28,7 +31,8 @@ class DetVisualizationHook(Hook):
     Args:
         draw: Draw in validation.
         interval: Draw every ``interval``-th image.
-        score_thr: Predictions with lower scores are left out.
+        score_thr: Predictions with lower scores are left out. By default those below the operating
+            point: of the last validation in training, of the checkpoint in testing; 0.3 without.
         max_val_images: Most images per validation.
         test_out_dir: Folder for the pictures of a test; None draws none.
 
@@ -40,7 +44,7 @@ class DetVisualizationHook(Hook):
         self,
         draw: bool = False,
         interval: int = 1,
-        score_thr: float = 0.5,
+        score_thr: float | None = None,
         max_val_images: int = 8,
         test_out_dir: str | None = None,
     ) -> None:
@@ -67,8 +71,18 @@ class DetVisualizationHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self._training = True
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the score thresholds that the checkpoint states."""
+        if isinstance(runner.visualizer, DetVisualizer):
+            runner.visualizer.operating_point = operating_point_of(checkpoint.get('meta'))
+
     def before_val_epoch(self, runner: Runner) -> None:
         self._images_seen = 0
+        if self._training and self.draw and self.score_thr is None:
+            # Before the first, nothing is known of this training.
+            newest = (ValidationHistory(runner.message_hub).entries or [{}])[-1]
+            point = operating_point_of({META_KEY: newest.get(META_KEY)})
+            runner.visualizer.operating_point = point
 
     def before_test_epoch(self, runner: Runner) -> None:
         self._images_seen = 0

@@ -9,11 +9,14 @@ import numpy as np
 from mmengine.logging import MessageHub
 
 from mmdetr.checkpoint.io import atomic_write
+from mmdetr.utils.operating_point import META_KEY
 
 from .state import to_plain_data
 
 _FILE = 'validation_history.json'
 _KEY = 'completed_validations'  # what begins with val goes into mmengine's log of metrics
+_KEYS = {'epoch', 'iter', 'metrics', 'best'}
+_POINT = META_KEY
 
 
 class ValidationHistory:
@@ -28,7 +31,8 @@ class ValidationHistory:
 
     Attributes:
         entries: One dict per validation: ``epoch``, ``iter``, ``metrics`` and ``best``, the message
-            hub's ``best_*`` entries after it.
+            hub's ``best_*`` entries after it. The newest may have an ``operating_point``, as
+            :meth:`~mmdetr.utils.operating_point.OperatingPoint.to_dict` gives it.
     """
 
     def __init__(self, message_hub: MessageHub) -> None:
@@ -59,15 +63,24 @@ class ValidationHistory:
     def has(self, iteration: int) -> bool:
         return any(entry['iter'] == iteration for entry in self.entries)
 
-    def add(self, epoch: int, iteration: int, metrics: dict) -> None:
+    def add(
+        self, epoch: int, iteration: int, metrics: dict, operating_point: dict | None = None
+    ) -> None:
         """Add the validation that has just been completed."""
         numbers = {
             k: float(v) for k, v in metrics.items() if isinstance(v, int | float | np.number)
         }
         info = self._message_hub.runtime_info
         best = to_plain_data({k: v for k, v in info.items() if k.startswith('best_')})
-        earlier = [entry for entry in self.entries if entry['iter'] < iteration]
-        self._set([*earlier, dict(epoch=epoch, iter=iteration, metrics=numbers, best=best)])
+        earlier = [
+            {key: value for key, value in entry.items() if key != _POINT}  # long for many classes
+            for entry in self.entries
+            if entry['iter'] < iteration
+        ]
+        newest = dict(epoch=epoch, iter=iteration, metrics=numbers, best=best)
+        if operating_point is not None:
+            newest[_POINT] = operating_point
+        self._set([*earlier, newest])
 
     def write(self, folder: str | Path) -> None:
         """Replace the file in ``folder`` atomically."""
@@ -77,7 +90,7 @@ class ValidationHistory:
 
 def _is_entry(entry: Any) -> bool:
     """Whether this is what :meth:`ValidationHistory.add` adds."""
-    if not isinstance(entry, dict) or entry.keys() != {'epoch', 'iter', 'metrics', 'best'}:
+    if not isinstance(entry, dict) or entry.keys() - {_POINT} != _KEYS:
         return False
     metrics, best = entry['metrics'], entry['best']
     return (
