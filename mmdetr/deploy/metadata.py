@@ -8,12 +8,6 @@ from dataclasses import dataclass
 KEY = 'mmdetr'
 VERSION = 1
 
-# Names of the network's inputs and outputs; those of files with and without postprocessing differ.
-RAW_INPUTS = ('inputs', 'padding_mask')
-RAW_OUTPUTS = ('logits', 'bboxes')
-IMAGE_INPUTS = ('images', 'sizes', 'original_sizes')
-IMAGE_OUTPUTS = ('boxes', 'scores', 'labels')
-
 
 class ExportedFileError(ValueError):
     """A file that is missing, broken, no export of mmdetr, or needs a package that is not there.
@@ -42,6 +36,9 @@ class ExportMetadata:
         keep_ratio: Of the pipeline's Resize.
         exif_frame: The frame of turned photographs, ``'shown'`` or ``'stored'``.
         size: (height, width) of the network's input; None where they are free.
+        sides: Least and most pixels of free sides; the second is None where nothing limits them.
+        padded: Whether images of a batch may differ in size; the file then takes their padding
+            mask, or their sizes.
         has_no_object: Whether the last logit is no-object and classes share a softmax.
         max_per_img: Detections of an image; None for as many as queries.
         score_threshold: Below it detections are better left out, as whoever exported says; None
@@ -62,6 +59,8 @@ class ExportMetadata:
     keep_ratio: bool
     exif_frame: str
     size: list[int] | None
+    sides: list[int | None]
+    padded: bool
     has_no_object: bool
     max_per_img: int | None
     score_threshold: float | None = None
@@ -69,6 +68,22 @@ class ExportMetadata:
     def to_json(self) -> str:
         """Write the text that an exported file carries under the key ``mmdetr``."""
         return json.dumps(dict(version=VERSION, **dataclasses.asdict(self)))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what the file takes."""
+        if self.postprocess:
+            return (
+                ('images', 'original_sizes', 'sizes')
+                if self.padded
+                else ('images', 'original_sizes')
+            )
+        return ('inputs', 'padding_mask') if self.padded else ('inputs',)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what the file gives."""
+        return ('boxes', 'scores', 'labels') if self.postprocess else ('logits', 'bboxes')
 
     @classmethod
     def from_json(cls, text: str | None, file: str) -> 'ExportMetadata':

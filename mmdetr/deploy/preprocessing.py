@@ -84,9 +84,9 @@ def make_inputs(
         metadata: Of the file.
 
     Returns:
-        With postprocessing ``images`` uint8 [B, H, W, 3] RGB, ``sizes`` and ``original_sizes``
+        With postprocessing ``images`` uint8 [B, H, W, 3] RGB, ``original_sizes`` and ``sizes``
         int64 [B, 2]; else ``inputs`` float32 [B, 3, H, W] and ``padding_mask`` bool [B, H, W],
-        True on padding.
+        True on padding. Without ``sizes`` and ``padding_mask`` where the file takes none.
     """
     sizes = [image.shape[:2] for image in images]
     height, width = canvas_size(sizes, metadata)
@@ -94,11 +94,12 @@ def make_inputs(
         canvas = np.zeros((len(images), height, width, 3), np.uint8)
         for place, image in zip(canvas, images, strict=True):
             place[: image.shape[0], : image.shape[1]] = image[..., ::-1]
-        return dict(
+        arrays = dict(
             images=canvas,
-            sizes=np.array(sizes, np.int64),
             original_sizes=np.array(original_sizes, np.int64),
+            sizes=np.array(sizes, np.int64),
         )
+        return {name: arrays[name] for name in metadata.inputs}
     mean, std = (np.array(each, np.float32) for each in (metadata.mean, metadata.std))
     inputs = np.zeros((len(images), 3, height, width), np.float32)
     mask = np.ones((len(images), height, width), bool)
@@ -107,13 +108,26 @@ def make_inputs(
         channels = image[..., ::-1] if metadata.channel_order == 'RGB' else image
         inputs[i, :, :h, :w] = ((channels - mean) / std).transpose(2, 0, 1)
         mask[i, :h, :w] = False
-    return dict(inputs=inputs, padding_mask=mask)
+    arrays = dict(inputs=inputs, padding_mask=mask)
+    return {name: arrays[name] for name in metadata.inputs}
 
 
 def canvas_size(sizes: Sequence[tuple[int, ...]], metadata: ExportMetadata) -> tuple[int, int]:
-    """Return (H, W) of a batch of images of (h, w)."""
+    """Return (H, W) of a batch of images of (h, w).
+
+    Raises:
+        ValueError: It is larger than the network takes.
+    """
     if metadata.size is not None:
         return metadata.size[0], metadata.size[1]
     divisor = metadata.pad_size_divisor
-    height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
+    least, most = metadata.sides
+    height, width = (
+        -(-max(*side, least or 1) // divisor) * divisor for side in zip(*sizes, strict=True)
+    )
+    if most is not None and max(height, width) > most:
+        raise ValueError(
+            f'an image becomes {height} x {width} pixels (height x width), but the network takes '
+            f'sides of {most} at most'
+        )
     return height, width
