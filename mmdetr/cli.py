@@ -17,6 +17,7 @@ COMMANDS = {
     'convert': ('convert_checkpoint.py', 'convert a checkpoint, or print what one holds'),
     'check': ('dataset/check.py', 'the same as dataset check'),
     'dataset check': ('dataset/check.py', 'look for what is wrong with the data of a config'),
+    'dataset convert': ('dataset/convert.py', 'bring data of other formats into COCO JSON'),
     'analysis benchmark': ('analysis/benchmark.py', 'speed and memory of a model'),
     'analysis complexity': ('analysis/model_complexity.py', 'parameters and operations by part'),
     'analysis decoder-layers': ('analysis/decoder_layers.py', 'AP after each decoder layer'),
