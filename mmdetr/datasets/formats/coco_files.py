@@ -160,8 +160,8 @@ def _read_images(
             problems.repaired['sizes that the JSON does not state, taken from the image'].append(
                 place
             )
-        elif sizes.fits(path, (int(stated[0]), int(stated[1]))):  # type: ignore[arg-type]
-            size = int(stated[0]), int(stated[1])  # type: ignore[arg-type]
+        elif sizes.fits(path, (int(stated[0]), int(stated[1]))):
+            size = int(stated[0]), int(stated[1])
         else:
             problems.dropped['images of another size than the JSON states'].append(
                 f'{place}: {name} is {size[0]}x{size[1]}, not {stated[0]}x{stated[1]}'

@@ -50,7 +50,7 @@ def read_voc(tree: Tree, files: list[Path], pixels: VocPixels = 'auto') -> Colle
         if lists and not parts:
             problems.dropped['images in none of the lists of ImageSets'].append(tree.name(path))
             continue
-        size = _size(tree, path, xml and roots[xml], xml, sizes, problems)
+        size = _size(tree, path, roots[xml] if xml else None, xml, sizes, problems)
         if size is None:
             continue
         boxes: list[Box] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .records import Box, Collection, FormatError, Picture
+from .split import PARTS
 
 ImageUse: TypeAlias = Literal['reference', 'link', 'copy']
 IMAGES = 'images'
@@ -53,8 +54,11 @@ def write_coco(
     Raises:
         FormatError: A file is there already, or nothing can be written there.
     """
-    parts = {each.split: each.split for each in collection.pictures}
-    files = {part: target / f'{part}.json' for part in ('train', 'val', 'test') if part in parts}
+    parts = {each.split for each in collection.pictures}
+    files: dict[str, Path] = {}
+    for part in PARTS:
+        if part in parts:
+            files[part] = target / f'{part}.json'
     existing = [file for file in files.values() if file.exists()]
     if existing:
         raise FormatError(f'{existing[0]} is there already: choose another folder or remove it')
@@ -86,7 +90,8 @@ def _place(path: Path, target: Path, images: ImageUse) -> None:
 
 def _content(pictures: list[Picture], classes: list[str], root: Path) -> dict:
     numbers = {name: number for number, name in enumerate(classes, 1)}
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for image_id, each in enumerate(pictures, 1):
         name = each.path.relative_to(root).as_posix()
         images.append(dict(id=image_id, file_name=name, width=each.width, height=each.height))

@@ -86,12 +86,8 @@ def find_names(tree: Tree, yaml_file: Path | None, problems: Problems) -> tuple[
             f'{tree.name(yaml_file)}: nc {stated}, {len(names)} names'
         )
     shape = content.get('kpt_shape')
-    keypoints = shape[0] * shape[1] if _is_shape(shape) else 0
-    return names, keypoints
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(each) is int for each in value)
+    is_shape = isinstance(shape, list) and len(shape) == 2 and set(map(type, shape)) == {int}
+    return names, shape[0] * shape[1] if isinstance(shape, list) and is_shape else 0
 
 
 def _by_number(names: Any, path: Path) -> list[str]:
