@@ -195,7 +195,6 @@ def test_detector_of_a_file(photos: Path) -> None:
         ('rtdetr_r18vd.pth', 'RT-DETR', 'rtdetrv2_r18vd_8xb2-120e_coco'),
         ('detr-r50-e632da11.pth', 'DETR', 'detr_r50_1xb4-30e_custom'),
         ('detr-r101-dc5-a2e86def.pth', 'DETR', 'detr_r101-dc5_16xb4-500e_coco'),
-        ('checkpoint0011_4scale.pth', 'DINO', 'dino_4scale_r50_8xb2-12e_coco'),
     ],
 )
 def test_published_detectors_lead_to_their_configs(file: str, architecture: str, name: str) -> None:

@@ -83,8 +83,6 @@ def test_from_a_folder_to_a_tested_detector(photos: Path, tool: Any, capfd: Any)
     config.write_text(text.replace('T_max=1', 'T_max=2'))
     tool(*command, '--resume')
     assert (work_dir / 'epoch_2.pth').is_file()
-    tool(str(config), '--work-dir', 'again')  # an ordinary config
-    assert (photos.parent / 'again/epoch_2.pth').is_file()
 
 
 @pytest.mark.parametrize(

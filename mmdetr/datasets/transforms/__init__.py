@@ -1,5 +1,6 @@
 import mmcv.transforms  # noqa: F401  RandomChoice and RandomChoiceResize are mmcv's own
 
+from .affine import RandomAffine
 from .crop import RandomCrop
 from .flip import RandomFlip
 from .formatting import PackDetInputs
@@ -14,6 +15,7 @@ __all__ = [
     'LoadImageFromFile',
     'LoadPanopticAnnotations',
     'PackDetInputs',
+    'RandomAffine',
     'RandomCrop',
     'RandomFlip',
     'RandomIoUCrop',
