@@ -21,6 +21,7 @@ COMMANDS = {
     'check': ('dataset/check.py', 'the same as dataset check'),
     'dataset check': ('dataset/check.py', 'look for what is wrong with the data of a config'),
     'dataset browse': ('dataset/browse.py', 'draw what a model is fed, after augmentation'),
+    'dataset convert': ('dataset/convert.py', 'bring data of other formats into COCO JSON'),
     'analysis benchmark': ('analysis/benchmark.py', 'speed and memory of a model'),
     'analysis complexity': ('analysis/model_complexity.py', 'parameters and operations by part'),
     'analysis decoder-layers': ('analysis/decoder_layers.py', 'AP after each decoder layer'),

@@ -1,4 +1,4 @@
-"""Trains a detector from a config."""
+"""Trains a detector from a config, or from a folder of data."""
 
 import argparse
 import os
@@ -10,26 +10,31 @@ from mmdetr.config.command_line import (
     add_quiet,
     check_input_file,
     check_launcher,
+    errors_in_one_line,
     tell,
 )
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Train a detector.',
+        description='Train a detector, from a config or straight from a folder of data.',
         epilog="""\
 examples:
   python tools/train.py configs/detr_r50_8xb2-150e_coco.py
   python tools/train.py CONFIG --resume                 continue after an interruption
   python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=4 load_from=detr.pth
   tools/dist_train.sh CONFIG 8 --amp                    8 GPUs, mixed precision
+  python tools/train.py photos/                         YOLO, Pascal VOC or COCO: writes the config
+  python tools/train.py photos/ --weights rtdetr.pth --epochs 20
 
 The work directory gets the log, the config as it was run, checkpoints (last_checkpoint names the
 newest) and validation_history.json.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        'config', metavar='CONFIG|FOLDER', help='config file, or folder of images and annotations'
+    )
     parser.add_argument(
         '--work-dir', help='folder for logs and checkpoints (default: work_dirs/<config name>)'
     )
@@ -59,12 +64,64 @@ newest) and validation_history.json.
         default='none',
         help='what started several processes; tools/dist_train.sh and slurm_train.sh set it',
     )
+    _add_folder_options(parser)
     args = parser.parse_args()
     check_launcher(args.launcher)
+    if os.path.isdir(args.config):
+        _check_folder_options(args)
+        return args
+    given = [name for name in FOLDER_OPTIONS if getattr(args, name) not in (None, False)]
+    if given:
+        parser.error(f'--{given[0].replace("_", "-")} is for a folder of data, not for a config')
     check_input_file('config', args.config)
     if args.resume != 'auto':
         check_input_file('checkpoint', args.resume)
     return args
+
+
+FOLDER_OPTIONS = ('weights', 'epochs', 'model', 'format', 'group', 'split_seed', 'prepare_only')
+
+
+def _add_folder_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('with a folder of data instead of a config')
+    group.add_argument(
+        '--weights',
+        metavar='FILE',
+        help='a whole detector, or its backbone alone; none trains from scratch (default: the '
+        "config's ImageNet backbone)",
+    )
+    group.add_argument('--epochs', type=int, help='(default: by the number of images)')
+    group.add_argument(
+        '--model', metavar='CONFIG', help='config to build on (default: by images and machine)'
+    )
+    group.add_argument(
+        '--format', choices=['yolo', 'voc', 'coco'], help='(default: by what is there)'
+    )
+    group.add_argument(
+        '--group', metavar='REGEX', help='as of dataset convert: keeps frames of a video together'
+    )
+    group.add_argument(
+        '--split-seed',
+        type=int,
+        help='of a split into train and val, if there is none (default: 0)',
+    )
+    group.add_argument(
+        '--prepare-only', action='store_true', help='write annotations and config, do not train'
+    )
+
+
+def _check_folder_options(args: argparse.Namespace) -> None:
+    if args.launcher != 'none':
+        sys.exit(
+            'error: a folder is prepared by one process: run it with --prepare-only first, and '
+            'start several with the config that it writes'
+        )
+    if args.epochs is not None and args.epochs < 1:
+        sys.exit(f'error: --epochs must be 1 or more, not {args.epochs}')
+    if args.resume not in (None, 'auto'):
+        sys.exit('error: --resume takes no checkpoint with a folder: give its config instead')
+    if args.weights not in (None, 'none'):
+        check_input_file('checkpoint', args.weights)
 
 
 if __name__ == '__main__':  # --help and errors come before the imports that take seconds
@@ -76,7 +133,10 @@ from mmengine.config import Config
 
 from mmdetr.config.options import read_config
 from mmdetr.config.refusals import refusals_in_one_line
+from mmdetr.datasets.formats import FormatError
 from mmdetr.engine import DetectionRunner
+from mmdetr.engine.lock import WorkDirInUseError
+from mmdetr.recipes import Options, RecipeError, prepare, score_and_tell
 
 
 def enable_amp(cfg: Config) -> None:
@@ -95,6 +155,21 @@ def enable_amp(cfg: Config) -> None:
         cfg.optim_wrapper.update(dtype='bfloat16', loss_scale=1.0)
     else:
         cfg.optim_wrapper.update(dtype='float16', loss_scale='dynamic')
+
+
+def prepare_folder(args: argparse.Namespace) -> str:
+    """The config of a folder of data, written on the first start."""
+    options = Options(
+        work_dir=args.work_dir,
+        weights=args.weights,
+        epochs=args.epochs,
+        model=args.model,
+        fmt=args.format,
+        seed=args.split_seed or 0,
+        group=args.group,
+    )
+    with errors_in_one_line(FormatError, RecipeError, WorkDirInUseError, OSError):
+        return str(prepare(args.config, options, resume=args.resume is not None))
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -125,10 +200,17 @@ def load_config(args: argparse.Namespace) -> Config:
 def main(args: argparse.Namespace) -> None:
     # For parts of other packages that read files by torch.load on their own.
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    from_folder = os.path.isdir(args.config)
+    if from_folder:
+        args.config = prepare_folder(args)
+        if args.prepare_only:
+            return
     cfg = load_config(args)
     try:
         with refusals_in_one_line(cfg):
             DetectionRunner.from_cfg(cfg).train()
+            if from_folder:
+                score_and_tell(cfg, Path(args.config))
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -7,12 +7,12 @@ from mmcv.transforms import RandomChoice, RandomChoiceResize, RandomFlip
 from mmcv.transforms import Resize as MMCVResize
 from torch.utils.data import ConcatDataset
 
-from .transforms import LoadAnnotations, LoadImageFromFile, PackDetInputs, Resize
+from .transforms import LoadAnnotations, LoadImageFromFile, PackDetInputs, RandomAffine, Resize
 from .wrappers import parts, pipeline_steps
 
 Size = tuple[int, int]  # (w, h) in pixels
 # LoadImageFromFile refuses a file of another size than the stated one.
-_KEEP_SIZE = (LoadImageFromFile, LoadAnnotations, RandomFlip, PackDetInputs)
+_KEEP_SIZE = (LoadImageFromFile, LoadAnnotations, RandomAffine, RandomFlip, PackDetInputs)
 
 
 class UnknownSizeError(ValueError):

@@ -189,7 +189,10 @@ class DetectionRunner(NarratedRunner):
         a test, does not leave a config that nothing was trained with.
         """
         name = Path(self.cfg.filename or f'{self.timestamp}.py').name
-        if self._stage == 'train' or not (Path(self.work_dir) / name).exists():
+        target = Path(self.work_dir) / name
+        if self.cfg.filename and target.resolve() == Path(self.cfg.filename).resolve():
+            return  # the work directory is where its author keeps it
+        if self._stage == 'train' or not target.exists():
             super().dump_config()
 
     def _enter(self, stage: str) -> None:

@@ -2,6 +2,7 @@ import mmcv.transforms  # noqa: F401  RandomChoice and RandomChoiceResize are mm
 
 from mmdetr.utils.image_decoding import UnreadableImageError, decode_image
 
+from .affine import RandomAffine
 from .crop import RandomCrop
 from .flip import RandomFlip
 from .formatting import PackDetInputs
@@ -17,6 +18,7 @@ __all__ = [
     'LoadImageFromFile',
     'LoadPanopticAnnotations',
     'PackDetInputs',
+    'RandomAffine',
     'RandomCrop',
     'RandomFlip',
     'RandomIoUCrop',

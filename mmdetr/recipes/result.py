@@ -1,0 +1,53 @@
+"""The end of a training of one command: the test of its best checkpoint, and what comes next."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmdetr.cli import COMMANDS
+
+SHOWN = ('coco/bbox_mAP', 'coco/bbox_mAP_50')
+
+
+def score_and_tell(cfg: Config, config_file: Path) -> None:
+    """Test the best checkpoint of a finished training, print its scores and the next commands.
+
+    Args:
+        cfg: Of the training.
+        config_file: That it was read from.
+    """
+    from mmdetr.engine import DetectionRunner
+
+    work_dir = Path(cfg.work_dir)
+    checkpoint = best_checkpoint(work_dir)
+    if checkpoint is None:
+        return
+    cfg = cfg.copy()
+    cfg.load_from, cfg.resume = str(checkpoint), False
+    scores = DetectionRunner.from_cfg(cfg).test()
+    said = ', '.join(
+        f'{name.rpartition("/")[2]} {scores[name]:.3f}' for name in SHOWN if name in scores
+    )
+    file = cfg.test_dataloader['dataset']['ann_file']
+    print(f'result: {said} on {Path(file).name} with {checkpoint}')
+    print('\n'.join(next_commands(config_file, checkpoint)), flush=True)
+
+
+def best_checkpoint(work_dir: Path) -> Path | None:
+    """Return the checkpoint of the best validation, else the last one; None without any."""
+    best = sorted(work_dir.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+    if best:
+        return best[-1]
+    pointer = work_dir / 'last_checkpoint'
+    last = Path(pointer.read_text().strip()) if pointer.is_file() else None
+    return last if last is not None and last.is_file() else None
+
+
+def next_commands(config_file: Path, checkpoint: Path) -> list[str]:
+    """Return the commands that a person may want next, of those that the package has."""
+    possible = {
+        'report': f'mmdetr report {checkpoint.parent}',
+        'infer': f'mmdetr infer PHOTOS {config_file} {checkpoint} --out-dir out',
+        'serve': f'mmdetr serve {config_file} {checkpoint}',
+    }
+    return [f'next: {text}' for name, text in possible.items() if name in COMMANDS]

@@ -1,0 +1,229 @@
+"""Look at a folder of data, choose a config for it and write it into the work directory."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from mmdetr.config.package_configs import PREFIX, find_config, package_configs
+from mmdetr.config.reading import load_config
+from mmdetr.config.training_check import find_key
+from mmdetr.datasets.formats import Conversion, convert
+from mmdetr.datasets.formats.recognise import Format
+from mmdetr.engine.lock import work_dir_lock
+
+from .child_config import Section, config_text
+from .choose import FINE_TUNING_STEPS, Base, Machine, choose_base, this_machine
+from .errors import RecipeError
+from .schedule import accumulated_batches, epochs_for, schedule_changes
+from .weights import Weights, backbone_changes, check_download, read_weights, without_pretraining
+
+ANNOTATIONS = 'annotations'
+NONE = 'none'
+HERE = '{{ fileDirname }}'  # mmengine puts the folder of the config in its place
+LOADERS = dict(train='train_dataloader', val='val_dataloader', test='test_dataloader')
+
+
+@dataclass
+class Options:
+    """What the command line says beside the folder.
+
+    Attributes:
+        work_dir: Folder for everything that is written; ``work_dirs/<name of the data>`` if None.
+        weights: File of a detector or a backbone; ``'none'`` trains from scratch; None takes what
+            the config says.
+        epochs: None lets the number of images say.
+        model: Config to build on instead of the one of the table.
+        fmt: Format of the data; None recognises it.
+        seed: Of the split, and of the training.
+        group: Regular expression, see ``split_pictures``.
+    """
+
+    work_dir: str | None = None
+    weights: str | None = None
+    epochs: int | None = None
+    model: str | None = None
+    fmt: Format | None = None
+    seed: int = 0
+    group: str | None = None
+
+
+def prepare(folder: str, options: Options, resume: bool = False) -> Path:
+    """Write the annotations and the config of a training, and say what was chosen and why.
+
+    Args:
+        folder: Of the data, in any format that ``dataset convert`` knows.
+        options: Of the command line.
+        resume: Take the config that is there already, as the user may have edited it.
+
+    Returns:
+        The config file.
+
+    Raises:
+        FormatError: The data cannot be read.
+        RecipeError: Weights or model do not fit; or the work directory has a config and ``resume``
+            is not set.
+    """
+    name = re.sub(r'[^\w.-]+', '_', Path(folder).resolve().name).strip('._') or 'data'
+    work_dir = Path(options.work_dir or f'work_dirs/{name}')
+    config = work_dir / f'{name.replace(".", "_")}.py'
+    if config.exists():
+        if resume:
+            print(f'continues {config}')
+            return config
+        raise RecipeError(
+            f'{config} is there already: --resume goes on with it, tools/train.py {config} begins '
+            'again with what you edited, and another --work-dir begins anew'
+        )
+    print(f'looks at {folder}', flush=True)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with work_dir_lock(work_dir, MMLogger.get_current_instance()):
+        weights = None if options.weights in (None, NONE) else read_weights(str(options.weights))
+        for file in (work_dir / ANNOTATIONS).glob('*'):
+            file.unlink()  # of a start that did not come as far as the config
+        data = convert(
+            folder,
+            work_dir / ANNOTATIONS,
+            options.fmt,
+            seed=options.seed,
+            group=options.group,
+        )
+        print('\n'.join(data.lines))
+        text, lines = _write(folder, config, data, weights, options)
+        config.write_text(text, encoding='utf-8')
+    print('\n'.join([*lines, f'config: {config}, to be edited and run again']), flush=True)
+    return config
+
+
+def _write(
+    folder: str, config: Path, data: Conversion, weights: Weights | None, options: Options
+) -> tuple[str, list[str]]:
+    """Return the text of the config, and what was chosen in lines."""
+    machine = this_machine()
+    num_images = sum(each.split == 'train' for each in data.collection.pictures)
+    base = _base(num_images, machine, weights, options)
+    cfg = _read_base(base.config)
+    accumulated = accumulated_batches(cfg)
+    batch = (cfg.train_dataloader.get('batch_size') or 1) * accumulated
+    epochs = options.epochs or epochs_for(base.steps, num_images, batch)
+    steps = max(1, epochs * num_images // batch)
+    model, load_from, start = _weights_of(cfg, base, weights, options)
+    counts = ', '.join(
+        f'{sum(each.split == part for each in data.collection.pictures)} {part}'
+        for part in data.files
+    )
+    chosen = [
+        f'config: {base.config}, since {base.reason}',
+        f'weights: {start}',
+        f'length: {epochs} epochs, {steps} steps of {batch} images',
+    ]
+    header = [
+        f'{folder}: {counts} images, {machine}.',
+        f'  python tools/train.py {config}',
+        f'Cost and result: of this data, see {config.parent}.',
+        base.reason[0].upper() + base.reason[1:] + '.',
+    ]
+    classes = len(data.collection.classes)
+    stated = {key: classes for key, _ in find_key(cfg.model, 'num_classes', 'model')}
+    sections: list[Section] = [
+        ('Boxes in COCO form; the images stay where they are.', _data_changes(cfg, data)),
+        (
+            f'{classes} classes. Weights: {start}.',
+            _merge(_nested(stated), dict(model=model) if model else {}) | load_from,
+        ),
+        (
+            f'{epochs} epochs of {num_images} images are {steps} steps of {batch} images.',
+            schedule_changes(cfg, epochs, num_images)
+            | (dict(optim_wrapper=dict(accumulative_counts=accumulated)) if accumulated > 1 else {})
+            | dict(randomness=dict(seed=options.seed)),
+        ),
+        ('What is written goes beside this file.', dict(work_dir=HERE)),
+    ]
+    return config_text(header, _base_name(base.config), sections), chosen
+
+
+def _base(num_images: int, machine: Machine, weights: Weights | None, options: Options) -> Base:
+    detector = weights is not None and weights.detector
+    if options.model is not None:
+        steps = FINE_TUNING_STEPS if detector else choose_base(num_images, machine).steps
+        return Base(options.model, steps, 'it was asked for by --model')
+    if detector:
+        return Base(str(detector), FINE_TUNING_STEPS, f'{weights.file} is of its model')  # type: ignore[union-attr]
+    return choose_base(num_images, machine)
+
+
+def _read_base(name: str) -> Config:
+    try:
+        cfg = load_config(name)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f'--model: {error}') from None
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    if dataset.get('type') != 'CocoDataset' or cfg.get('model') is None:
+        raise RecipeError(f'--model: {name} has no model, or trains on no CocoDataset')
+    return cfg
+
+
+def _base_name(config: str) -> str:
+    if config.removesuffix('.py') in package_configs() and not Path(config).is_file():
+        return f'{PREFIX}{config.removesuffix(".py")}.py'
+    return config if config.startswith(PREFIX) else str(Path(find_config(config)).resolve())
+
+
+def _weights_of(
+    cfg: Config, base: Base, weights: Weights | None, options: Options
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Return changes of the model, ``load_from``, and in words what a training starts from."""
+    if weights is not None and weights.detector:
+        backbone = without_pretraining(cfg.model, from_scratch=False)
+        changes = dict(backbone=backbone) if backbone else {}
+        return changes, dict(load_from=weights.file), f'the detector {weights.file}'
+    no_load = dict(load_from=None) if cfg.get('load_from') else {}
+    if weights is not None:
+        changes = dict(backbone=backbone_changes(cfg.model, weights))
+        return changes, no_load, f'the backbone {weights.file}'
+    if options.weights == NONE:
+        changes = dict(backbone=without_pretraining(cfg.model, from_scratch=True))
+        return changes, no_load, 'none, everything is learnt from this data'
+    if cfg.get('load_from'):
+        return {}, {}, f'the detector {cfg.load_from}'
+    check_download(cfg)
+    return {}, {}, 'the ImageNet backbone of the config, fetched at the start'
+
+
+def _data_changes(cfg: Config, data: Conversion) -> dict[str, Any]:
+    """Return the settings of loaders and metrics; without a test part, val is tested on."""
+    changes: dict[str, Any] = {}
+    for part, loader in LOADERS.items():
+        name = data.files.get(part, data.files['val']).name
+        file = f'{HERE}/{ANNOTATIONS}/{name}'
+        dataset = dict(data_root='', ann_file=file, data_prefix=dict(img=f'{data.image_root}/'))
+        changes[loader] = dict(dataset=dataset)
+        evaluator = f'{part}_evaluator'
+        if (cfg.get(evaluator) or {}).get('ann_file'):
+            changes[evaluator] = dict(ann_file=file)
+    return changes
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into dicts."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        *parents, last = key.split('.')
+        place = result
+        for part in parents:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return result
+
+
+def _merge(first: dict[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in second.items():
+        if isinstance(value, Mapping) and isinstance(first.get(key), dict):
+            _merge(first[key], value)
+        else:
+            first[key] = value
+    return first
