@@ -1,0 +1,175 @@
+"""Where the last decoder layer looks for one query.
+
+Legend: N queries, S pixels of the feature map, h w its size, M heads, D channels, P points of a
+head, H W size of the padded input.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from mmdetr.models.layers import MultiScaleDeformableAttention
+
+from .predictor import NoAttentionError
+
+# What decoder layers call their attention to the image; the second is torch's own layer's word.
+_NAMES = ('cross_attn', 'multihead_attn')
+
+
+def attention_kind(model: nn.Module) -> str | None:
+    """``'map'`` for attention over all pixels, ``'points'`` for deformable; None without any."""
+    layers = _cross_attentions(model)
+    if not layers:
+        return None
+    return 'points' if isinstance(layers[-1], MultiScaleDeformableAttention) else 'map'
+
+
+@torch.no_grad()
+def decoder_attention(
+    model: Any, inputs: Tensor, padding_mask: Tensor | None, query: int
+) -> dict[str, Any]:
+    """Run the network on one image and look at the attention of a query, averaged over heads.
+
+    Args:
+        model: The detector.
+        inputs: [1, 3, H, W] as its preprocessor makes them.
+        padding_mask: bool [1, H, W] or None, likewise.
+        query: In 0..N-1.
+
+    Returns:
+        ``kind='map'``: ``height``, ``width`` and ``values``, rows of a map over the whole image, in
+        0..1 of its largest value. ``kind='points'``: ``points``, rows of x, y in 0..1 of the image
+        and the weight in 0..1 of the largest.
+
+    Raises:
+        NoAttentionError: There is no such query, or the model has no such attention.
+
+    Source: paper figure 6 (decoder attention of each predicted object); points: Deformable DETR,
+        appendix (visualisation of multi-scale deformable attention), without regard to levels.
+    """
+    layers = _cross_attentions(model)
+    if not layers:
+        raise NoAttentionError('the model has no attention from queries to the image')
+    maps: list[Sequence[Tensor]] = []
+    hook = model.neck.register_forward_hook(lambda _, __, output: maps.append(output))
+    try:
+        deformable = isinstance(layers[-1], MultiScaleDeformableAttention)
+        with (_sampled if deformable else _attended)(layers) as calls:
+            model.network(inputs, padding_mask)
+    finally:
+        hook.remove()
+    height, width = inputs.shape[-2:]
+    if padding_mask is not None:
+        height = int((~padding_mask[0, :, 0]).sum())
+        width = int((~padding_mask[0, 0]).sum())
+    share = (height / inputs.shape[-2], width / inputs.shape[-1])
+    if deformable:
+        return _points(*(part[0] for part in calls[-1]), query, share)
+    return _map(calls[-1], maps[-1][-1].shape[-2:], query, share)
+
+
+def _cross_attentions(model: nn.Module) -> list[nn.Module]:
+    named = model.named_modules()
+    return [module for name, module in named if name.rpartition('.')[2] in _NAMES]
+
+
+@contextmanager
+def _attended(layers: Sequence[nn.Module]) -> Iterator[list[tuple[Tensor, ...]]]:
+    """List queries and keys [1, M, N or S, D / M] and mask of each cross-attention as it runs.
+
+    All forms of attention end in torch's kernel, which does not return its weights.
+    """
+    calls: list[tuple[Tensor, ...]] = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Callable, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            if func is F.scaled_dot_product_attention:
+                names = ('query', 'key', 'value', 'attn_mask')
+                given = dict(zip(names, args, strict=False)) | kwargs
+                calls.append((given['query'], given['key'], given.get('attn_mask')))
+            return func(*args, **kwargs)
+
+    watch = Watch()
+    hooks = [layer.register_forward_pre_hook(lambda *_: _enter(watch)) for layer in layers]
+    hooks += [layer.register_forward_hook(lambda *_: _leave(watch)) for layer in layers]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _enter(mode: TorchFunctionMode) -> None:
+    mode.__enter__()
+
+
+def _leave(mode: TorchFunctionMode) -> None:
+    mode.__exit__(None, None, None)
+
+
+@contextmanager
+def _sampled(layers: Sequence[nn.Module]) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """List locations [1, N, M, P, 2] and weights [1, N, M, P] of each cross-attention as it runs.
+
+    The locations are x, y in 0..1 of the padded input.
+    """
+    calls: list[tuple[Tensor, Tensor]] = []
+    hooks = [
+        layer.sampling.register_forward_pre_hook(lambda _, args: calls.append((args[2], args[3])))
+        for layer in layers
+    ]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _map(
+    call: tuple[Tensor, ...], size: Sequence[int], query: int, share: tuple[float, float]
+) -> dict[str, Any]:
+    queries, keys, mask = call
+    _check_query(query, queries.shape[2])
+    height, width = size
+    if keys.shape[2] != height * width:
+        raise NoAttentionError(
+            'the decoder attends to more than one feature map, which is not drawn'
+        )
+    scores = keys[0].float() @ queries[0, :, query, :, None].float() / queries.shape[-1] ** 0.5
+    scores = scores[..., 0]  # [M, S]
+    if mask is not None:
+        full = mask.expand(1, scores.shape[0], queries.shape[2], keys.shape[2])[0, :, query]
+        scores = (
+            scores.masked_fill(~full, -torch.inf) if full.dtype == torch.bool else scores + full
+        )
+    weights = scores.softmax(-1).mean(0).view(height, width)
+    weights = weights[: round(share[0] * height) or 1, : round(share[1] * width) or 1]
+    values = (weights / weights.max().clamp(min=1e-12)).cpu()
+    return dict(kind='map', height=len(values), width=len(values[0]), values=_rounded(values))
+
+
+def _points(
+    locations: Tensor, weights: Tensor, query: int, share: tuple[float, float]
+) -> dict[str, Any]:
+    _check_query(query, len(locations))
+    x, y = (locations[query].float().flatten(0, 1) / locations.new_tensor(share[::-1])).unbind(-1)
+    weight = weights[query].float().flatten()
+    rows = torch.stack((x, y, weight / weight.max().clamp(min=1e-12)), dim=-1).cpu()
+    return dict(kind='points', points=_rounded(rows))
+
+
+def _rounded(values: Tensor) -> list[list[float]]:
+    return [[round(each, 4) for each in row] for row in values.tolist()]
+
+
+def _check_query(query: int, count: int) -> None:
+    if not 0 <= query < count:
+        raise NoAttentionError(f'the model has the queries 0 to {count - 1}, not {query}')
