@@ -6,6 +6,7 @@ head, H W size of the padded input.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,39 +80,66 @@ def _cross_attentions(model: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def _attended(layers: Sequence[nn.Module]) -> Iterator[list[tuple[Tensor, ...]]]:
-    """List queries and keys [1, M, N or S, D / M] and mask of each cross-attention as it runs.
-
-    All forms of attention end in torch's kernel, which does not return its weights.
-    """
-    calls: list[tuple[Tensor, ...]] = []
-
-    class Watch(TorchFunctionMode):
-        def __torch_function__(
-            self, func: Callable, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            kwargs = kwargs or {}
-            if func is F.scaled_dot_product_attention:
-                names = ('query', 'key', 'value', 'attn_mask')
-                given = dict(zip(names, args, strict=False)) | kwargs
-                calls.append((given['query'], given['key'], given.get('attn_mask')))
-            return func(*args, **kwargs)
-
-    watch = Watch()
-    hooks = [layer.register_forward_pre_hook(lambda *_: _enter(watch)) for layer in layers]
-    hooks += [layer.register_forward_hook(lambda *_: _leave(watch)) for layer in layers]
+def _attended(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """List the weights of each cross-attention as it runs, [N, S], means over the heads."""
+    weights: list[Tensor] = []
+    hooks = []
+    for layer in layers:
+        if isinstance(layer, nn.MultiheadAttention):
+            hooks += [
+                layer.register_forward_pre_hook(_ask_for_weights, with_kwargs=True),
+                layer.register_forward_hook(lambda _, __, output: weights.append(output[1][0])),
+            ]
+        else:
+            watch = _WatchKernel(weights)
+            hooks += [
+                layer.register_forward_pre_hook(partial(_enter, watch)),
+                layer.register_forward_hook(partial(_leave, watch)),
+            ]
     try:
-        yield calls
+        yield weights
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _enter(mode: TorchFunctionMode) -> None:
+class _WatchKernel(TorchFunctionMode):
+    """While it is entered, compute the weights that torch's fused attention does not return."""
+
+    def __init__(self, weights: list[Tensor]) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            names = ('query', 'key', 'value', 'attn_mask')
+            self._note(**(dict(zip(names, args, strict=False)) | kwargs))
+        return func(*args, **kwargs)
+
+    def _note(
+        self, query: Tensor, key: Tensor, attn_mask: Tensor | None = None, **others: Any
+    ) -> None:
+        """Heads [1, M, N or S, D / M], bool mask that allows or float mask that is added."""
+        scores = query.float() @ key.float().transpose(-1, -2) / query.shape[-1] ** 0.5
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attn_mask, -torch.inf)
+        elif attn_mask is not None:
+            scores = scores + attn_mask
+        self.weights.append(scores.softmax(-1).mean(1)[0])
+
+
+def _ask_for_weights(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+    return args, kwargs | dict(need_weights=True)
+
+
+def _enter(mode: TorchFunctionMode, *_: Any) -> None:
     mode.__enter__()
 
 
-def _leave(mode: TorchFunctionMode) -> None:
+def _leave(mode: TorchFunctionMode, *_: Any) -> None:
     mode.__exit__(None, None, None)
 
 
@@ -134,25 +162,15 @@ def _sampled(layers: Sequence[nn.Module]) -> Iterator[list[tuple[Tensor, Tensor]
 
 
 def _map(
-    call: tuple[Tensor, ...], size: Sequence[int], query: int, share: tuple[float, float]
+    weights: Tensor, size: Sequence[int], query: int, share: tuple[float, float]
 ) -> dict[str, Any]:
-    queries, keys, mask = call
-    _check_query(query, queries.shape[2])
+    _check_query(query, len(weights))
     height, width = size
-    if keys.shape[2] != height * width:
-        raise NoAttentionError(
-            'the decoder attends to more than one feature map, which is not drawn'
-        )
-    scores = keys[0].float() @ queries[0, :, query, :, None].float() / queries.shape[-1] ** 0.5
-    scores = scores[..., 0]  # [M, S]
-    if mask is not None:
-        full = mask.expand(1, scores.shape[0], queries.shape[2], keys.shape[2])[0, :, query]
-        scores = (
-            scores.masked_fill(~full, -torch.inf) if full.dtype == torch.bool else scores + full
-        )
-    weights = scores.softmax(-1).mean(0).view(height, width)
-    weights = weights[: round(share[0] * height) or 1, : round(share[1] * width) or 1]
-    values = (weights / weights.max().clamp(min=1e-12)).cpu()
+    if weights.shape[1] != height * width:
+        raise NoAttentionError('the decoder attends to several feature maps, which is not drawn')
+    shown = weights[query].view(height, width)
+    shown = shown[: round(share[0] * height) or 1, : round(share[1] * width) or 1]
+    values = (shown / shown.max().clamp(min=1e-12)).cpu()
     return dict(kind='map', height=len(values), width=len(values[0]), values=_rounded(values))
 
 

@@ -71,7 +71,7 @@ class Service:
         self._accepted = 0
 
     async def predict(self, request: Request, score_thr: float) -> dict[str, Any]:
-        """Answer a request with an image by a :class:`~mmdetr.serving.answers.Prediction` as a record.
+        """Detect in the image of a request; returns a record as ``answers.Prediction`` says.
 
         Raises:
             BusyError: All places are taken.
@@ -83,9 +83,10 @@ class Service:
             return await self._in_time(self._predict(content, score_thr))
 
     async def attend(self, request: Request, query: int) -> dict[str, Any]:
-        """Answer a request with an image by an :class:`~mmdetr.serving.answers.Attention` as a record; raises likewise.
+        """Look at a query's attention in the image of a request, see ``answers.Attention``.
 
         Raises:
+            BusyError, RefusedUploadError, asyncio.TimeoutError: As in :meth:`predict`.
             NoAttentionError: There is no such query, or no attention.
         """
         if self.predictor.attention is None:

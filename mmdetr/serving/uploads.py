@@ -40,7 +40,6 @@ async def read_upload(request: Request, max_bytes: int, timeout: float) -> bytes
         raise RefusedUploadError(408, 'the upload broke off') from None
     if body is None:
         reason = f'the upload has more than the {max_bytes:,} bytes that are taken'
-        await drain(request)
         raise RefusedUploadError(413, reason)
     content = await _file_of_form(request, body) if is_form else body
     if len(content) > max_bytes:
@@ -49,14 +48,22 @@ async def read_upload(request: Request, max_bytes: int, timeout: float) -> bytes
 
 
 async def _read_body(request: Request, limit: int) -> bytes | None:
-    """Return the body; None as soon as it is known to be longer than the limit."""
+    """Return the body; None where it is longer than the limit."""
     stated = request.headers.get('content-length', '')
     if stated.isdigit() and int(stated) > limit:
+        await drain(request)
         return None
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    more = True
+    while more:
+        message = await request.receive()
+        if message['type'] == 'http.disconnect':
+            raise ClientDisconnect
+        body += message.get('body', b'')
+        more = message.get('more_body', False)
         if len(body) > limit:
+            if more:
+                await drain(request)
             return None
     return bytes(body)
 
