@@ -87,6 +87,7 @@ setup(
     python_requires='>=3.10',
     install_requires=runtime_requirements(),
     extras_require={
+        'export': read_requirements('export'),
         'optional': read_requirements('optional'),
         'serve': read_requirements('serve'),
         'tests': read_requirements('tests'),

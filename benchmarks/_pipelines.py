@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import functional
 
-from mmdetr.datasets.transforms.resize import short_side_size
 from mmdetr.engine.data_sampling import SampleIndex, seeded_dataloader_cfg
 from mmdetr.models.data_preprocessor import DetDataPreprocessor
+from mmdetr.utils.resizing import short_side_size
 
 CONFIG = ROOT / 'configs' / '_base_' / 'datasets' / 'coco_detection.py'
 SEED = 0

@@ -1,32 +1,37 @@
-"""What people hand in as an image, turned into pixels."""
+"""What people hand in as an image, turned into pixels. Does not import torch."""
+
+from __future__ import annotations
 
 import http.client
 import io
 import os
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union
 from urllib.parse import urlsplit
 
 import numpy as np
-import torch
 from PIL import Image
 
-from mmdetr.datasets.transforms import UnreadableImageError, decode_image
+from mmdetr.utils.image_decoding import UnreadableImageError, decode_image
 from mmdetr.version import __version__
 
-ImageInput: TypeAlias = (
-    str
-    | os.PathLike
-    | bytes
-    | bytearray
-    | memoryview
-    | BinaryIO
-    | Image.Image
-    | np.ndarray
-    | torch.Tensor
-)
+if TYPE_CHECKING:
+    import torch
+
+ImageInput: TypeAlias = Union[
+    str,
+    os.PathLike,
+    bytes,
+    bytearray,
+    memoryview,
+    BinaryIO,
+    Image.Image,
+    np.ndarray,
+    'torch.Tensor',
+]
 TAKEN = (
     'a path, an http(s) URL, a PIL image, the bytes of an image file or a file opened for reading '
     'them, a uint8 array [h, w, 3] in BGR order, a uint8 or 0..1 float tensor [3, h, w] in RGB '
@@ -36,7 +41,7 @@ TAKEN = (
 URL_SILENCE, URL_TIME, URL_SIZE = 20.0, 120.0, 256 * 2**20
 _CHUNK = 2**16
 _PATH_LENGTH = 4096
-_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, torch.Tensor)
+_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
 
 
 def is_single(imgs: Any) -> bool:
@@ -45,7 +50,7 @@ def is_single(imgs: Any) -> bool:
     Raises:
         TypeError: It is neither.
     """
-    if isinstance(imgs, _SINGLE) or hasattr(imgs, 'read'):
+    if isinstance(imgs, _SINGLE) or hasattr(imgs, 'read') or _is_tensor(imgs):
         return True
     # The order of a set is by chance, and iterating over a mapping gives its keys.
     if isinstance(imgs, Iterable) and not isinstance(imgs, Mapping | Set):
@@ -79,7 +84,7 @@ def to_pipeline_input(img: Any, load: Callable[[dict], dict]) -> dict[str, Any]:
             raise UnreadableImageError(f'{path}: {error}') from error
     if isinstance(img, np.ndarray):
         return _with_shapes(_from_array(img))
-    if isinstance(img, torch.Tensor):
+    if _is_tensor(img):
         return _with_shapes(_from_tensor(img))
     if hasattr(img, 'read'):
         img = img.read()
@@ -90,6 +95,11 @@ def to_pipeline_input(img: Any, load: Callable[[dict], dict]) -> dict[str, Any]:
     if isinstance(img, bytes | Image.Image):
         return _with_shapes(decode_image(img, frame))
     raise TypeError(f'no image: {type(img).__name__}; taken is {TAKEN}')
+
+
+def _is_tensor(img: Any) -> bool:
+    torch = sys.modules.get('torch')  # whoever holds a tensor has imported it
+    return torch is not None and isinstance(img, torch.Tensor)
 
 
 def is_url(text: str) -> bool:
@@ -140,6 +150,8 @@ def _from_array(img: np.ndarray) -> np.ndarray:
 
 def _from_tensor(img: torch.Tensor) -> np.ndarray:
     """Take [3, h, w] as torchvision reads it: RGB, uint8 in 0..255 or float in 0..1."""
+    import torch
+
     wanted = (
         'an image tensor must be uint8, or float in 0..1, of [3, h, w] in RGB order (or grey '
         f'[1, h, w], or RGBA), got {img.dtype} {list(img.shape)}'

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmdetr.utils.files import check_regular
+
 from .coco_columns import AnnotationColumns, read_columns
 from .coco_stream import read_stream
 from .coco_table import (
@@ -17,7 +19,7 @@ from .coco_table import (
     short,
     take_placeholders,
 )
-from .local_files import check_regular, is_local, read_file
+from .local_files import is_local, read_file
 
 
 class CocoJson(NamedTuple):

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .local_files import describe_other_content, read_file
+from mmdetr.utils.files import describe_other_content
+
+from .local_files import read_file
 
 SHOWN = 80  # characters of a value in a message
 LARGEST_SIDE = 2**31 - 1  # no image format states more

@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from .local_files import check_regular, describe_other_content, is_local
-from .transforms.loading import (
-    UNKNOWN_FORMAT,
-    LoadImageFromFile,
-    other_size,
-    refuse_useless,
-)
-from .transforms.orientation import frame_sizes, read_orientation, stated_frame
+from mmdetr.utils.files import check_regular, describe_other_content
+from mmdetr.utils.image_decoding import UNKNOWN_FORMAT, other_size, refuse_useless
+from mmdetr.utils.orientation import frame_sizes, read_orientation, stated_frame
+
+from .local_files import is_local
+from .transforms.loading import LoadImageFromFile
 from .wrappers import pipeline_steps
 
 END_BYTES = 4096

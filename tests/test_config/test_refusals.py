@@ -122,7 +122,7 @@ def test_errors_of_workers_are_one_line() -> None:
     text = (
         'Caught UnreadableImageError in DataLoader worker process 0.\nOriginal Traceback (most '
         'recent call last):\n  File "a.py", line 3, in f\n    g()\n'
-        'mmdetr.datasets.transforms.loading.UnreadableImageError: a.jpg: is no image\n'
+        'mmdetr.utils.image_decoding.UnreadableImageError: a.jpg: is no image\n'
     )
     assert explain_refusal(UnreadableImageError(text)) == 'a.jpg: is no image'
 

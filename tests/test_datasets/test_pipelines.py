@@ -14,8 +14,8 @@ from mmengine.structures import InstanceData
 from PIL import Image
 from torchvision.transforms import functional
 
-from mmdetr.datasets.transforms.resize import short_side_size
 from mmdetr.registry import METRICS, TRANSFORMS
+from mmdetr.utils.resizing import short_side_size
 from tests.helpers.coco_files import annotation, image, write_coco, write_images
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'

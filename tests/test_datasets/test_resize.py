@@ -7,8 +7,9 @@ from PIL import Image
 from torch.nn import functional
 
 from mmdetr.datasets.transforms import Resize
-from mmdetr.datasets.transforms.resize import _nearest_indices, short_side_size
+from mmdetr.datasets.transforms.resize import _nearest_indices
 from mmdetr.registry import TRANSFORMS
+from mmdetr.utils.resizing import short_side_size
 
 rng = np.random.default_rng(0)
 

@@ -1,9 +1,11 @@
 import mmcv.transforms  # noqa: F401  RandomChoice and RandomChoiceResize are mmcv's own
 
+from mmdetr.utils.image_decoding import UnreadableImageError, decode_image
+
 from .crop import RandomCrop
 from .flip import RandomFlip
 from .formatting import PackDetInputs
-from .loading import LoadAnnotations, LoadImageFromFile, UnreadableImageError, decode_image
+from .loading import LoadAnnotations, LoadImageFromFile
 from .object_fields import add_object_field, keep_objects, object_fields
 from .panoptic_loading import LoadPanopticAnnotations, load_segment_ids
 from .resize import Resize

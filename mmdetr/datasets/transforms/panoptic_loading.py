@@ -12,8 +12,7 @@ from mmdetr.datasets.panoptic_maps import (
     segment_masks,
 )
 from mmdetr.registry import TRANSFORMS
-
-from .loading import UnreadableImageError
+from mmdetr.utils.image_decoding import UnreadableImageError
 
 
 @TRANSFORMS.register_module()

@@ -6,37 +6,10 @@ from mmcv.transforms import Resize as MMCVResize
 
 from mmdetr.registry import TRANSFORMS
 from mmdetr.utils.arguments import check_at_least
+from mmdetr.utils.image_decoding import UnreadableImageError
+from mmdetr.utils.resizing import MOST_PIXELS, resized_size
 
-from .loading import UnreadableImageError
 from .memory_layout import contiguous
-
-MOST_PIXELS = 100_000_000
-
-
-def short_side_size(size: tuple[int, int], short: int, longest: int | None) -> tuple[int, int]:
-    """Bring the short side to ``short`` and keep the long one within ``longest``.
-
-    Args:
-        size: (w, h), in either order.
-        short: Wanted length of the short side; smaller where the long side would pass its limit.
-        longest: Limit of the long side; None for no limit.
-
-    Returns:
-        The new size in the order of ``size``. The long side is truncated, not rounded.
-
-    Source: facebookresearch/detr, datasets/transforms.py; the floor of one pixel is ours.
-    """
-    shorter, longer = sorted(size)
-    if longest is not None and longer / shorter * short > longest:
-        short = round(longest * shorter / longer)
-        if short < 1:  # thinner than a pixel
-            return (1, longest) if size[0] < size[1] else (longest, 1)
-    if short == shorter:
-        return size
-    width, height = size
-    if width < height:
-        return short, int(short * height / width)
-    return int(short * width / height), short
 
 
 @TRANSFORMS.register_module()
@@ -94,18 +67,7 @@ class Resize(MMCVResize):
         results['keep_ratio'] = self.keep_ratio
 
     def _new_size(self, size: tuple[int, int], scale: tuple[int, int | None]) -> tuple[int, int]:
-        if not isinstance(scale, list | tuple) or len(scale) != 2 or scale[0] is None:
-            raise TypeError(
-                f'scale of Resize must be a pair such as (800, 1333) or (400, None), got {scale!r}'
-            )
-        first, second = scale
-        if not self.keep_ratio:
-            if second is None:
-                raise TypeError(f'scale {scale} of Resize needs keep_ratio=True')
-            return first, second
-        if second is None:
-            return short_side_size(size, first, None)
-        return short_side_size(size, min(first, second), max(first, second))
+        return resized_size(size, scale, self.keep_ratio)
 
     def _resize_seg(self, results: dict) -> None:
         super()._resize_seg(results)

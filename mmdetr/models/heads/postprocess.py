@@ -35,19 +35,33 @@ def postprocess(
         scoring class"); order and missing clipping as in the authors' code. Pairs of query and
         class: Deformable DETR, authors' code.
     """
+    sizes = torch.tensor(ori_shapes, device=prediction.bboxes.device)
+    columns = choose_detections(prediction, sizes, max_per_img)
+    names = ('bboxes', 'scores', 'labels', 'queries')
+    return [
+        InstanceData(**dict(zip(names, each, strict=True))) for each in zip(*columns, strict=True)
+    ]
+
+
+def choose_detections(
+    prediction: SetPrediction, sizes: Tensor, max_per_img: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Do the work of :func:`postprocess` in tensors alone, so that it can be exported.
+
+    Args:
+        prediction: As there.
+        sizes: [B, 2] height and width of the original images in pixels.
+        max_per_img: As there.
+
+    Returns:
+        Boxes [B, M, 4], scores, labels and queries [B, M].
+    """
     last = prediction.layer(-1).float()
     bboxes_xyxy = cxcywh_to_xyxy(last.bboxes[0])
-    sizes = torch.tensor(ori_shapes, dtype=bboxes_xyxy.dtype, device=bboxes_xyxy.device)
-    bboxes_xyxy = bboxes_xyxy * sizes.flip(-1).repeat(1, 2)[:, None]
+    bboxes_xyxy = bboxes_xyxy * sizes.to(bboxes_xyxy).flip(-1).repeat(1, 2)[:, None]
     choose = _best_class_of_each if last.class_activation.has_no_object else _best_pairs
-    chosen = choose(last.probabilities[0], max_per_img)
-
-    results = []
-    for bboxes, scores, labels, queries in zip(bboxes_xyxy, *chosen, strict=True):
-        results.append(
-            InstanceData(bboxes=bboxes[queries], scores=scores, labels=labels, queries=queries)
-        )
-    return results
+    scores, labels, queries = choose(last.probabilities[0], max_per_img)
+    return bboxes_xyxy.gather(1, queries[..., None].expand(-1, -1, 4)), scores, labels, queries
 
 
 def _best_class_of_each(

@@ -1,0 +1,136 @@
+"""Export a detector to a file that other runtimes run, and keep it only if it computes the same."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.model import BaseModel
+
+from .description import ExportError, describe
+from .metadata import ExportMetadata
+from .networks import ImageNetwork, RawNetwork, plain_copy
+from .runtime import RuntimeDetector
+from .sessions import require
+from .verification import Difference, verify
+from .writing import SUFFIXES, trace, write
+
+DTYPES = ('float32', 'float16', 'int8')
+_PACKAGES = {
+    'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
+    'openvino': ('onnx', 'onnxscript', 'openvino'),
+    'torch-export': (),
+}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export did.
+
+    Attributes:
+        file: Where the file lies.
+        metadata: What it says about itself.
+        differences: From the model in torch, as far as they were compared.
+        seconds: How long it took.
+    """
+
+    file: Path
+    metadata: ExportMetadata
+    differences: list[Difference]
+    seconds: float
+
+    def largest(self) -> dict[str, float]:
+        """Largest difference of each kind."""
+        found: dict[str, float] = {}
+        for each in self.differences:
+            found[each.what] = max(each.largest, found.get(each.what, 0.0))
+        return found
+
+
+def export_detector(
+    model: BaseModel,
+    file: str | os.PathLike,
+    format: str = 'onnx',
+    dtype: str = 'float32',
+    size: tuple[int, int] | None = None,
+    dynamic: bool = False,
+    with_postprocess: bool = False,
+    score_threshold: float | None = None,
+    log: Callable[[str], None] = lambda text: None,
+) -> ExportReport:
+    """Write a detector into a file that :class:`~mmdetr.apis.RuntimeDetector` and others run.
+
+    The batch is free, and so are height and width, unless ``size`` fixes them or the pipeline makes
+    all images alike. The file is compared with the model before it gets its name.
+
+    Args:
+        model: From :func:`~mmdetr.apis.init_detector`; not changed.
+        file: Its suffix is the format's: ``.onnx``, ``.xml`` (OpenVINO, with a ``.bin`` beside it)
+            or ``.pt2``.
+        format: ``'onnx'``, ``'openvino'`` or ``'torch-export'``.
+        dtype: ``'float32'`` or ``'float16'`` of weights and computation; images, scores and boxes
+            stay float32.
+        size: (height, width) of the network's input. Images are resized by the pipeline's rule,
+            smaller where they would not fit, and padded, which a model for small images notices.
+        dynamic: Keep height and width free also where the pipeline makes all images alike.
+        with_postprocess: Take uint8 images and give boxes in pixels, scores and labels, instead of
+            prepared inputs and raw predictions.
+        score_threshold: What the file recommends to whoever shows its detections.
+        log: Called with a line before each step.
+
+    Returns:
+        Where the file lies and how far it is from the model.
+
+    Raises:
+        ExportError: The model cannot be exported as asked, or the file differs from it; no file is
+            left then.
+        ExportedFileError: A package is missing; the message says how to install it.
+    """
+    start = time.monotonic()
+    target = check_target(file, format, dtype)
+    if size is not None and dynamic:
+        raise ExportError('size fixes height and width, dynamic frees them: give one of them')
+    metadata = describe(model, dtype, size, dynamic, with_postprocess, score_threshold)
+    with tempfile.TemporaryDirectory(prefix='.export-', dir=target.parent) as folder:
+        made = Path(folder, target.name)
+        log('tracing the network')
+        copied = plain_copy(model, dtype)
+        network = ImageNetwork(copied) if with_postprocess else RawNetwork(copied)
+        program = trace(network.eval(), metadata)
+        log(f'writing {format}')
+        write(program, made, metadata, format)
+        log('comparing with torch')
+        differences = verify(model, RuntimeDetector(made))
+        _move(made, target)
+    return ExportReport(target, metadata, differences, time.monotonic() - start)
+
+
+def check_target(file: str | os.PathLike, format: str, dtype: str) -> Path:
+    """Check what is asked for and what it needs, before anything slow begins.
+
+    Raises:
+        ExportError: There is no such format or dtype, or the file's suffix or folder is wrong.
+        ExportedFileError: A package is missing.
+    """
+    target = Path(file)
+    if format not in SUFFIXES:
+        raise ExportError(f'format must be one of {", ".join(SUFFIXES)}, not {format!r}')
+    if dtype not in DTYPES:
+        raise ExportError(f'dtype must be one of {", ".join(DTYPES)}, not {dtype!r}')
+    if target.suffix != SUFFIXES[format]:
+        raise ExportError(f'{target}: a file of format {format} ends in {SUFFIXES[format]}')
+    for package in _PACKAGES[format]:
+        require(package)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _move(made: Path, target: Path) -> None:
+    """Give the file its name, weights first: whoever sees the .xml finds its .bin."""
+    weights = made.with_suffix('.bin')
+    if weights.exists():
+        shutil.move(weights, target.with_suffix('.bin'))
+    os.replace(made, target)

@@ -1,0 +1,160 @@
+"""Write a traced network in the formats of the runtimes."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from .description import ExportError
+from .metadata import KEY, ExportMetadata
+from .sessions import require
+
+SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
+
+
+def trace(network: nn.Module, metadata: ExportMetadata) -> ExportedProgram:
+    """Trace a network whose batch, and where they are free height and width, stay symbols.
+
+    Raises:
+        ExportError: The network decides something by a size that is to be free.
+    """
+    example = _example(metadata)
+    try:
+        with _silence():
+            return torch.export.export(
+                network, (), example, dynamic_shapes=_dynamic_shapes(metadata), strict=False
+            )
+    # torch raises whatever its tracing leads it into.
+    except Exception as error:
+        reason = str(error).strip().partition('\n')[0]
+        hint = '' if metadata.size is not None else '; a fixed size may do: --size HEIGHT WIDTH'
+        raise ExportError(f'torch.export cannot trace {metadata.model}: {reason}{hint}') from error
+
+
+def write(program: ExportedProgram, file: Path, metadata: ExportMetadata, format: str) -> None:
+    """Write a program, with its metadata inside.
+
+    Args:
+        program: From :func:`trace`.
+        file: Ends in the suffix of the format. OpenVINO writes a second file, ``.bin``, beside it.
+        metadata: Goes into the file.
+        format: ``'onnx'``, ``'openvino'`` or ``'torch-export'``.
+    """
+    if format == 'torch-export':
+        torch.export.save(program, str(file), extra_files={KEY: metadata.to_json()})
+        return
+    onnx_file = file.with_suffix('.onnx')
+    write_onnx(program, onnx_file, metadata)
+    if format == 'openvino':
+        onnx_to_openvino(onnx_file, file, metadata)
+        onnx_file.unlink()
+
+
+def write_onnx(program: ExportedProgram, file: Path, metadata: ExportMetadata) -> None:
+    """Write ONNX, in one file."""
+    with _silence():
+        onnx_program: Any = torch.onnx.export(
+            program,
+            (),
+            kwargs=_example(metadata),
+            dynamo=True,
+            external_data=False,
+            input_names=list(metadata.inputs),
+            output_names=list(metadata.outputs),
+            verbose=False,
+        )
+    model = onnx_program.model
+    _name_sizes(model)
+    model.metadata_props[KEY] = metadata.to_json()
+    onnx_program.save(str(file), external_data=False)
+
+
+def onnx_to_openvino(onnx_file: Path, file: Path, metadata: ExportMetadata) -> None:
+    """Turn ONNX into OpenVINO's pair of files."""
+    openvino = require('openvino')
+    model = openvino.convert_model(str(onnx_file))
+    model.set_rt_info(metadata.to_json(), [KEY])
+    openvino.save_model(model, str(file), compress_to_fp16=metadata.dtype == 'float16')
+
+
+def _example(metadata: ExportMetadata) -> dict[str, torch.Tensor]:
+    """Inputs of two images; a batch of one would be traced as a constant."""
+    least = int(metadata.sides[0] or 1)
+    divisor = metadata.pad_size_divisor
+    free = (-(-side // divisor) * divisor for side in (least + 32, least + 64))
+    height, width = metadata.size or free
+    sizes = torch.tensor([[height, width], [height - 1, width - 2]])
+    arrays = dict(
+        images=torch.zeros(2, height, width, 3, dtype=torch.uint8),
+        original_sizes=sizes,
+        sizes=sizes,
+        inputs=torch.zeros(2, 3, height, width),
+        padding_mask=torch.zeros(2, height, width, dtype=torch.bool),
+    )
+    return {name: arrays[name] for name in metadata.inputs}
+
+
+def _dynamic_shapes(metadata: ExportMetadata) -> dict[str, dict[int, Any]]:
+    batch = Dim('batch', min=1)
+    places = dict(images=(1, 2), original_sizes=(), sizes=(), inputs=(2, 3), padding_mask=(1, 2))
+    sides: tuple[Any, ...] = ()
+    if metadata.size is None:
+        least, most = metadata.sides
+        divisor = metadata.pad_size_divisor
+        limits: dict[str, int] = dict(min=-(-int(least or 1) // divisor))
+        if most is not None:
+            limits['max'] = most // divisor
+        symbols = (Dim(name, **limits) for name in ('height', 'width'))
+        sides = tuple(symbol if divisor == 1 else divisor * symbol for symbol in symbols)
+    return {
+        name: {0: batch, **dict(zip(places[name], sides, strict=False))} for name in metadata.inputs
+    }
+
+
+def _name_sizes(model: Any) -> None:
+    """Call the free sizes of the inputs, and where they come again, by their names."""
+    names: dict[str, str] = {}
+    for value in model.graph.inputs:
+        for symbol, name in zip(value.shape, ('batch', *_free_names(value.name)), strict=False):
+            if not isinstance(symbol, int) and name:
+                names.setdefault(str(symbol.value), name)
+    import onnx_ir
+
+    for value in _values(model.graph):
+        if value.shape is not None and not value.shape.frozen:
+            for axis, symbol in enumerate(value.shape):
+                if not isinstance(symbol, int) and str(symbol.value) in names:
+                    value.shape[axis] = onnx_ir.SymbolicDim(names[str(symbol.value)])
+
+
+def _free_names(name: str) -> tuple[str, ...]:
+    return ('', 'height', 'width') if name == 'inputs' else ('height', 'width')
+
+
+def _values(graph: Any) -> Iterator[Any]:
+    yield from graph.inputs
+    for node in graph:
+        yield from node.outputs
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep away what the exporters print and warn of on every model."""
+    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'torch.export', 'onnxscript')]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
