@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from mmdetr.config.command_line import check_input_file
+from mmdetr.config.command_line import check_input_file, errors_in_one_line
 from mmdetr.serving.settings import MissingPackageError, Settings, check_installed
 
 TOKEN = 'MMDETR_TOKEN'
@@ -117,19 +117,24 @@ if __name__ == '__main__':  # --help and errors come before the imports that tak
     except MissingPackageError as missing:
         sys.exit(f'error: {missing}')
 
-from mmdetr.config.options import read_config
-from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.serving.app import create_app
 from mmdetr.serving.predictor import Predictor
 from mmdetr.serving.server import address, bind, is_public, serve
 from mmdetr.serving.service import Service
-from mmdetr.serving.torch_predictor import TorchPredictor
 
 
-def build(args: argparse.Namespace) -> Predictor:
-    """Build the detector that the command line names."""
+def build(args: argparse.Namespace, max_batch: int) -> Predictor:
+    """Build the detector that the command line names; torch is imported where it computes."""
     if args.checkpoint is None:
-        sys.exit('error: serving an exported file is not there yet')
+        from mmdetr.deploy.metadata import ExportedFileError
+        from mmdetr.serving.runtime_predictor import RuntimePredictor
+
+        with errors_in_one_line(ExportedFileError):
+            return RuntimePredictor.from_file(args.config, max_batch)
+    from mmdetr.config.options import read_config
+    from mmdetr.config.refusals import refusals_in_one_line
+    from mmdetr.serving.torch_predictor import TorchPredictor
+
     cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
     with refusals_in_one_line(cfg):
         return TorchPredictor.from_files(
@@ -142,9 +147,8 @@ def main(args: argparse.Namespace, settings: Settings) -> None:
         bound = bind(args.host, args.port)
     except (OSError, OverflowError) as error:
         sys.exit(f'error: cannot listen at {args.host}, port {args.port}: {error}')
-    service = Service(build(args), settings)
-    with refusals_in_one_line():
-        service.warm_up()
+    service = Service(build(args, settings.max_batch), settings)
+    service.warm_up()
     if is_public(bound) and settings.token is None:
         print('warning: open to the network without a token: see --token-file', file=sys.stderr)
     print(f'{service.predictor.name} at {address(bound)} (Ctrl-C ends)', flush=True)

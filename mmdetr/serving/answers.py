@@ -61,7 +61,7 @@ class Model(BaseModel):
     name: str
     classes: list[str]
     attention: str | None = Field(description='map, points, or null where none can be shown')
-    least_score: float = Field(description='there are no detections of lower scores')
+    score_thr: float = Field(description='where /predict is told none')
     max_bytes: int
     max_pixels: int
 
@@ -80,10 +80,9 @@ def to_record(
     Args:
         found: In any order.
         size: (w, h) of the image.
-        score_thr: What is left out; raised to the least score that the detector gives.
+        score_thr: Detections of lower scores are left out.
         predictor: Whose classes name the labels.
     """
-    score_thr = max(score_thr, predictor.least_score)
     order = np.argsort(-found.scores, kind='stable')
     order = order[found.scores[order] >= score_thr]
     labels = found.labels[order].tolist()

@@ -96,7 +96,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         request: Request,
         score_thr: Annotated[
             float, Query(ge=0, le=1, description='leave out detections of lower scores')
-        ] = 0.5,
+        ] = service.predictor.score_thr,
     ) -> Any:
         """Detect objects in an image: a form with one file, or the image as the whole body."""
         return JSONResponse(await service.predict(request, score_thr))
@@ -124,7 +124,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
                 name=predictor.name,
                 classes=list(predictor.classes),
                 attention=predictor.attention,
-                least_score=predictor.least_score,
+                score_thr=predictor.score_thr,
                 max_bytes=settings.max_bytes,
                 max_pixels=settings.max_pixels,
             )

@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mmdetr.datasets.local_files import describe_other_content
-from mmdetr.datasets.transforms.loading import image_to_bgr, refuse_useless
+from mmdetr.utils.files import describe_other_content
+from mmdetr.utils.image_decoding import image_to_bgr, refuse_useless
 
 # What cameras and browsers make. Others of Pillow's formats are rare in uploads, and each is a
 # parser that strangers can feed.

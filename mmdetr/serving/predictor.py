@@ -53,19 +53,28 @@ class Detections:
     segments: list[dict[str, Any]] | None = None
 
 
+def as_text(masks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turn run-length codes of pycocotools into what JSON can hold."""
+    return [dict(size=list(each['size']), counts=_decoded(each['counts'])) for each in masks]
+
+
+def _decoded(counts: bytes | str) -> str:
+    return counts.decode('ascii') if isinstance(counts, bytes) else counts
+
+
 class Predictor(Protocol):
     """A detector as the service needs it.
 
     Attributes:
         name: For people, as the name of its file.
         classes: Name of each label; may be shorter than the model has labels.
-        least_score: The detector gives no detections of lower scores.
+        score_thr: What detections are given from on where a request says nothing.
         attention: ``'map'``, ``'points'``, or None where none can be shown.
     """
 
     name: str
     classes: Sequence[str]
-    least_score: float
+    score_thr: float
     attention: str | None
 
     def prepare(self, image: np.ndarray) -> Prepared:

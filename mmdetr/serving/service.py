@@ -42,8 +42,8 @@ class BusyError(Exception):
 class Service:
     """A predictor with its queue, limits and figures.
 
-    Memory is bounded: at most ``queue`` requests are here at a time, each with its bytes and then
-    with an image of the network's size; ``decoders`` images are decoded at a time.
+    Memory is bounded: at most ``queue`` requests are here at a time, and twice ``max_batch`` images
+    are decoded at a time.
 
     Args:
         predictor: The detector.
@@ -68,6 +68,7 @@ class Service:
         )
         self._batcher = Batcher(settings.max_batch, settings.max_wait / 1000, self.metrics.on_batch)
         self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix='decoder')
+        self._images = asyncio.Semaphore(2 * settings.max_batch)
         self._accepted = 0
 
     async def predict(self, request: Request, score_thr: float) -> dict[str, Any]:
@@ -131,15 +132,17 @@ class Service:
         return await asyncio.wait_for(answer, self.settings.timeout)
 
     async def _predict(self, content: bytes, score_thr: float) -> dict[str, Any]:
-        prepared = await self._prepare(content)
-        job = self._batcher.submit(self.predictor.predict, prepared.group, prepared)
-        found = await asyncio.wrap_future(job)
+        async with self._images:
+            prepared = await self._prepare(content)
+            job = self._batcher.submit(self.predictor.predict, prepared.group, prepared)
+            found = await asyncio.wrap_future(job)
         return to_record(found, prepared.size, score_thr, self.predictor)
 
     async def _attend(self, content: bytes, query: int) -> dict[str, Any]:
-        prepared = await self._prepare(content)
-        job = self._batcher.submit(self.predictor.attend, None, (prepared, query))
-        return await asyncio.wrap_future(job)
+        async with self._images:
+            prepared = await self._prepare(content)
+            job = self._batcher.submit(self.predictor.attend, None, (prepared, query))
+            return await asyncio.wrap_future(job)
 
     async def _prepare(self, content: bytes) -> Prepared:
         loop = asyncio.get_running_loop()

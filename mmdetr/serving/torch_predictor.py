@@ -17,7 +17,7 @@ from mmdetr.apis.threads import leave_threads_to_parent
 from mmdetr.structures import DetDataSample, PanopticResult
 
 from .attention import attention_kind, decoder_attention
-from .predictor import Detections, Prepared
+from .predictor import Detections, Prepared, as_text
 
 
 class TorchPredictor:
@@ -34,7 +34,7 @@ class TorchPredictor:
         ValueError: The config has no test data, whose pipeline prepares the images.
     """
 
-    least_score = 0.0
+    score_thr = 0.5
 
     def __init__(self, model: Any, name: str) -> None:
         self.name = name
@@ -95,17 +95,12 @@ def _to_detections(sample: DetDataSample) -> Detections:
         scores=pred.scores.numpy(),
         labels=pred.labels.numpy(),
         queries=pred.queries.numpy() if 'queries' in pred else None,
-        masks=[_as_text(code) for code in pred.masks] if 'masks' in pred else None,
+        masks=as_text(pred.masks) if 'masks' in pred else None,
         segments=_segments(sample.pred_panoptic) if 'pred_panoptic' in sample else None,
     )
 
 
 def _segments(panoptic: PanopticResult) -> list[dict[str, Any]]:
-    return [
-        dict(each, mask=_as_text(coco_mask.encode(np.asfortranarray(panoptic.ids == each['id']))))
-        for each in panoptic.segments
-    ]
-
-
-def _as_text(code: dict[str, Any]) -> dict[str, Any]:
-    return dict(size=list(code['size']), counts=code['counts'].decode('ascii'))
+    areas = (np.asfortranarray(panoptic.ids == each['id']) for each in panoptic.segments)
+    masks = as_text([coco_mask.encode(area) for area in areas])
+    return [dict(each, mask=mask) for each, mask in zip(panoptic.segments, masks, strict=True)]

@@ -84,7 +84,7 @@ class FakePredictor:
 
     name = 'fake'
     classes = ('thing',)
-    least_score = 0.0
+    score_thr = 0.5
     attention: str | None = 'map'
 
     def __init__(self, seconds: float = 0.0) -> None:
