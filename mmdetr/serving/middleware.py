@@ -7,6 +7,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+# Bytes of address and headers; more is answered 431. The server alone limits only what comes in
+# several pieces.
+MAX_HEAD = 2**14
 _LOGGER = logging.getLogger('mmdetr.serving')
 _HEADERS = {
     'X-Content-Type-Options': 'nosniff',
@@ -17,7 +20,9 @@ _HEADERS = {
 
 
 class Observe:
-    """Middleware of ASGI; an error that nobody expected becomes status 500 and goes to the log.
+    """Middleware of ASGI that also refuses huge headers.
+
+    An error that nobody expected becomes status 500 and goes to the log.
 
     Args:
         app: What answers.
@@ -47,6 +52,9 @@ class Observe:
                     headers.setdefault(name, value)
             await send(message)
 
+        if _head_size(scope) > MAX_HEAD:
+            await JSONResponse(dict(detail='the head is too large'), 431)(scope, receive, observed)
+            return
         try:
             await self.app(scope, receive, observed)
         except Exception:
@@ -54,3 +62,8 @@ class Observe:
             if not started:
                 failed = JSONResponse(dict(detail='the service failed: its log says why'), 500)
                 await failed(scope, receive, observed)
+
+
+def _head_size(scope: Scope) -> int:
+    headers = sum(len(name) + len(value) for name, value in scope['headers'])
+    return headers + len(scope.get('raw_path') or b'') + len(scope['query_string'])

@@ -9,8 +9,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# Bytes of a request's head; more is answered 400.
-_MAX_HEAD = 2**14
+from .middleware import MAX_HEAD
+
 # Connections at a time, so that idle ones do not use up the process's files.
 _MAX_CONNECTIONS = 500
 _HEAD_SECONDS = 20.0
@@ -88,7 +88,7 @@ def serve(app: FastAPI, bound: socket.socket) -> None:
         access_log=False,
         server_header=False,
         limit_concurrency=_MAX_CONNECTIONS,
-        h11_max_incomplete_event_size=_MAX_HEAD,
+        h11_max_incomplete_event_size=MAX_HEAD,
     )
     server = uvicorn.Server(config)
     # uvicorn raises the signals again when it is done, for a default that would kill the process.

@@ -363,6 +363,11 @@ def test_pages_are_complete_in_themselves(fake: TestClient, path: str) -> None:
     assert answer.headers['X-Content-Type-Options'] == 'nosniff'
 
 
+def test_huge_heads(fake: TestClient) -> None:
+    for options in (dict(headers={'X-Large': 'a' * 20_000}), dict(params=dict(a='a' * 20_000))):
+        assert fake.get('/health', **options).status_code == 431
+
+
 def test_metrics_count_by_path_and_status() -> None:
     with client_of(FakePredictor()) as client:
         client.post('/predict', content=encode(noise()))
