@@ -14,6 +14,7 @@ COMMANDS = {
     'train': ('train.py', 'train a detector from a config'),
     'test': ('test.py', 'evaluate a checkpoint on the test data of a config'),
     'infer': ('infer.py', 'detect objects in images'),
+    'export': ('export.py', 'write a model for ONNX Runtime, OpenVINO or torch.export'),
     'serve': ('serve.py', 'serve a detector over HTTP, with a page'),
     'convert': ('convert_checkpoint.py', 'convert a checkpoint, or print what one holds'),
     'check': ('dataset/check.py', 'the same as dataset check'),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmdetr.deploy import ImageDetections, RuntimeDetector
+    from mmdetr.deploy.export import export_detector
 
     from .inference import inference_detector, init_detector
     from .optimize import optimize_for_inference
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 _MODULES = {
     'ImageDetections': 'mmdetr.deploy',
     'RuntimeDetector': 'mmdetr.deploy',
+    'export_detector': 'mmdetr.deploy.export',
     'inference_detector': 'mmdetr.apis.inference',
     'init_detector': 'mmdetr.apis.inference',
     'optimize_for_inference': 'mmdetr.apis.optimize',
@@ -19,6 +21,7 @@ _MODULES = {
 __all__ = [
     'ImageDetections',
     'RuntimeDetector',
+    'export_detector',
     'inference_detector',
     'init_detector',
     'optimize_for_inference',

@@ -94,7 +94,7 @@ def make_inputs(
         canvas = np.zeros((len(images), height, width, 3), np.uint8)
         for place, image in zip(canvas, images, strict=True):
             place[: image.shape[0], : image.shape[1]] = image[..., ::-1]
-        arrays = dict(
+        arrays: dict[str, np.ndarray] = dict(
             images=canvas,
             original_sizes=np.array(original_sizes, np.int64),
             sizes=np.array(sizes, np.int64),
@@ -108,7 +108,7 @@ def make_inputs(
         channels = image[..., ::-1] if metadata.channel_order == 'RGB' else image
         inputs[i, :, :h, :w] = ((channels - mean) / std).transpose(2, 0, 1)
         mask[i, :h, :w] = False
-    arrays = dict(inputs=inputs, padding_mask=mask)
+    arrays = dict[str, np.ndarray](inputs=inputs, padding_mask=mask)
     return {name: arrays[name] for name in metadata.inputs}
 
 

@@ -156,14 +156,15 @@ def torch_detections(
 ) -> ImageDetections:
     """Detect in torch; for a file of fixed size on its canvas, since padding has an influence."""
     if metadata.size is None:
-        found = inference_detector(model, image).pred_instances
-        return ImageDetections(*(found[name].numpy() for name in ('bboxes', 'scores', 'labels')))
+        found = inference_detector(model, image).pred_instances.numpy()
+        return ImageDetections(found.bboxes, found.scores, found.labels)
     shape = (image.shape[0], image.shape[1])
     inputs = make_inputs([resize(image, metadata)], [shape], replace(metadata, postprocess=False))
     with torch.no_grad():
         prediction = model.network(*map(torch.from_numpy, inputs.values()))
         columns = choose_detections(prediction, torch.tensor([shape]), metadata.max_per_img)
-    return ImageDetections(*(each[0].numpy() for each in columns[:3]))
+    boxes, scores, labels = (each[0].numpy() for each in columns[:3])
+    return ImageDetections(boxes, scores, labels)
 
 
 def _compare_network(
@@ -174,16 +175,17 @@ def _compare_network(
 ) -> Iterator[Difference]:
     metadata = detector.metadata
     shapes = [(image.shape[0], image.shape[1]) for image in images]
-    inputs = make_inputs(images, shapes, metadata)
+    originals = [(2 * height + 1, 3 * width) for height, width in shapes]
+    inputs = make_inputs(images, originals, metadata)
     ours = detector.session.run(inputs)
     network = ImageNetwork(model) if metadata.postprocess else RawNetwork(model)
     with torch.no_grad():
         outputs = network(**{name: torch.from_numpy(each) for name, each in inputs.items()})
     theirs = {name: each.numpy() for name, each in outputs.items()}
     if metadata.postprocess:
-        for i, shape in enumerate(shapes):
+        for i, shape in enumerate(originals):
             a, b = (
-                ImageDetections(*(each[name][i] for name in metadata.outputs))
+                ImageDetections(each['boxes'][i], each['scores'][i], each['labels'][i])
                 for each in (theirs, ours)
             )
             yield from compare_detections(a, b, shape, tolerance)

@@ -90,11 +90,12 @@ def _example(metadata: ExportMetadata) -> dict[str, torch.Tensor]:
     divisor = metadata.pad_size_divisor
     free = (-(-side // divisor) * divisor for side in (least + 32, least + 64))
     height, width = metadata.size or free
-    sizes = torch.tensor([[height, width], [height - 1, width - 2]])
+    sizes = [[height, width], [height - 1, width - 2]]
     arrays = dict(
         images=torch.zeros(2, height, width, 3, dtype=torch.uint8),
-        original_sizes=sizes,
-        sizes=sizes,
+        # Of one tensor torch.export would make one input.
+        original_sizes=torch.tensor(sizes),
+        sizes=torch.tensor(sizes),
         inputs=torch.zeros(2, 3, height, width),
         padding_mask=torch.zeros(2, height, width, dtype=torch.bool),
     )
