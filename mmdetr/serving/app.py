@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -148,7 +148,7 @@ def _add_figures(app: FastAPI, service: Service) -> None:
         return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
-def _require_token(token: str | None) -> Callable[[Request], None]:
+def _require_token(token: str | None) -> Callable[[Request], Awaitable[None]]:
     async def check(request: Request) -> None:
         if token is None:
             return

@@ -56,22 +56,28 @@ def decoder_attention(
     layers = _cross_attentions(model)
     if not layers:
         raise NoAttentionError('the model has no attention from queries to the image')
+    if isinstance(layers[-1], MultiScaleDeformableAttention):
+        with _sampled(layers) as samples:
+            model.network(inputs, padding_mask)
+        locations, weights = samples[-1]
+        return _points(locations[0], weights[0], query, _unpadded(inputs, padding_mask))
     maps: list[Sequence[Tensor]] = []
     hook = model.neck.register_forward_hook(lambda _, __, output: maps.append(output))
     try:
-        deformable = isinstance(layers[-1], MultiScaleDeformableAttention)
-        with (_sampled if deformable else _attended)(layers) as calls:
+        with _attended(layers) as attended:
             model.network(inputs, padding_mask)
     finally:
         hook.remove()
-    height, width = inputs.shape[-2:]
-    if padding_mask is not None:
-        height = int((~padding_mask[0, :, 0]).sum())
-        width = int((~padding_mask[0, 0]).sum())
-    share = (height / inputs.shape[-2], width / inputs.shape[-1])
-    if deformable:
-        return _points(*(part[0] for part in calls[-1]), query, share)
-    return _map(calls[-1], maps[-1][-1].shape[-2:], query, share)
+    size = maps[-1][-1].shape[-2:]
+    return _map(attended[-1], size, query, _unpadded(inputs, padding_mask))
+
+
+def _unpadded(inputs: Tensor, padding_mask: Tensor | None) -> tuple[float, float]:
+    """Shares of H and W that are of the image."""
+    if padding_mask is None:
+        return 1.0, 1.0
+    rows, columns = ~padding_mask[0, :, 0], ~padding_mask[0, 0]
+    return float(rows.float().mean()), float(columns.float().mean())
 
 
 def _cross_attentions(model: nn.Module) -> list[nn.Module]:
@@ -144,7 +150,7 @@ def _leave(mode: TorchFunctionMode, *_: Any) -> None:
 
 
 @contextmanager
-def _sampled(layers: Sequence[nn.Module]) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _sampled(layers: Sequence[Any]) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """List locations [1, N, M, P, 2] and weights [1, N, M, P] of each cross-attention as it runs.
 
     The locations are x, y in 0..1 of the padded input.

@@ -18,7 +18,7 @@ class RuntimePredictor:
         detector: The model. It resizes images itself.
     """
 
-    attention = None
+    attention: str | None = None
 
     def __init__(self, detector: RuntimeDetector) -> None:
         self.name = detector.file.name
