@@ -98,8 +98,8 @@ class Service:
             return await self._in_time(self._attend(content, query))
 
     def warm_up(self) -> None:
-        """Compute one image, so that a service that answers is one that works, at full speed."""
-        prepared = self.predictor.prepare(np.full((480, 640, 3), 128, np.uint8))
+        """Compute one small image: a service that answers is one that works."""
+        prepared = self.predictor.prepare(np.full((64, 64, 3), 128, np.uint8))
         self._batcher.submit(self.predictor.predict, prepared.group, prepared).result()
 
     def is_healthy(self) -> bool:
