@@ -81,7 +81,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdetr', 'mmdetr.*']),
-    package_data={'mmdetr.zoo': ['models.json']},
+    package_data={'mmdetr.serving.pages': ['*.html'], 'mmdetr.zoo': ['models.json']},
     cmdclass={'build_py': BuildWithConfigs},
     entry_points={'console_scripts': ['mmdetr = mmdetr.cli:main']},
     python_requires='>=3.10',
@@ -89,6 +89,7 @@ setup(
     extras_require={
         'export': read_requirements('export'),
         'optional': read_requirements('optional'),
+        'serve': read_requirements('serve'),
         'tests': read_requirements('tests'),
         'timm': read_requirements('timm'),
         'video': read_requirements('video'),

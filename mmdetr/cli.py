@@ -17,6 +17,7 @@ COMMANDS = {
     'infer': ('infer.py', 'detect objects in images or a video'),
     'report': ('analysis/report.py', 'one page of a training: curves, errors, pictures, data'),
     'export': ('export.py', 'write a model for ONNX Runtime, OpenVINO or torch.export'),
+    'serve': ('serve.py', 'serve a detector over HTTP, with a page'),
     'convert': ('convert_checkpoint.py', 'convert a checkpoint, or print what one holds'),
     'check': ('dataset/check.py', 'the same as dataset check'),
     'dataset check': ('dataset/check.py', 'look for what is wrong with the data of a config'),

@@ -52,7 +52,9 @@ def test_no_such_command(mmdetr: Any, capsys: Any) -> None:
     assert 'usage: mmdetr COMMAND' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('words', [['--help'], ['train', '--help'], ['train', 'detr_r5']])
+@pytest.mark.parametrize(
+    'words', [['--help'], ['train', '--help'], ['serve', '--help'], ['train', 'detr_r5']]
+)
 def test_answers_at_once(words: list[str]) -> None:
     code = f"""
 import sys

@@ -98,6 +98,10 @@ def image_to_bgr(
     # Before turning, which decodes: a wrong size may be a gigantic one.
     if stated_size not in (None, image.size, image.size[::-1]):
         raise other_size(image.size, stated_size)
+    if image.format == 'PNG':
+        # Reading its orientation decodes it, where broken pixels would pass for a broken EXIF
+        # block; decoded again, Pillow shows what came before the damage.
+        image.load()
     # Decoding may find it; a PNG states it behind its pixels at times.
     orientation = read_orientation(image)
     sizes = frame_sizes(image, orientation)

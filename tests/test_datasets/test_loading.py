@@ -214,6 +214,26 @@ def test_missing_and_broken_files_are_named(tmp_path):
             load(path)
 
 
+def test_damaged_pixels_of_a_png_are_no_image(tmp_path):
+    """Damage in the stream of pixels, where Pillow reads on and off."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(
+        buffer, 'PNG'
+    )
+    content = buffer.getvalue()
+    path = tmp_path / 'damaged.png'
+    refused = 0
+    for place in range(41, 600, 20):  # from the first byte of the compressed pixels on
+        path.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+        try:
+            authors(path)
+        except OSError:
+            refused += 1
+            with pytest.raises(UnreadableImageError, match='cannot read image'):
+                load(path)
+    assert refused > 5
+
+
 def test_annotations_without_crowd():
     instances = [
         dict(bbox=[1, 2, 3, 4], bbox_label=2, ignore_flag=0),

@@ -1,0 +1,55 @@
+"""The service's detector from an exported file. Does not import torch."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmdetr.deploy import RuntimeDetector
+
+from .predictor import Detections, NoAttentionError, Prepared, as_text
+
+
+class RuntimePredictor:
+    """An exported model; images whose network inputs have one size are computed together.
+
+    Args:
+        detector: The model. It resizes images itself.
+    """
+
+    attention: str | None = None
+
+    def __init__(self, detector: RuntimeDetector) -> None:
+        self.name = detector.file.name
+        self.classes: Sequence[str] = detector.classes
+        self.score_thr = 0.5 if detector.score_threshold is None else detector.score_threshold
+        self._detector = detector
+
+    @classmethod
+    def from_file(cls, file: str | os.PathLike, max_batch: int) -> 'RuntimePredictor':
+        """Load a file that ``mmdetr export`` wrote; raises what RuntimeDetector raises."""
+        return cls(RuntimeDetector(file, batch_size=max_batch))
+
+    def prepare(self, image: np.ndarray) -> Prepared:
+        """See :class:`mmdetr.serving.predictor.Predictor`."""
+        height, width = image.shape[:2]
+        bgr = np.ascontiguousarray(image[..., ::-1])
+        return Prepared(self._detector.network_size(height, width), (width, height), bgr)
+
+    def predict(self, batch: Sequence[Prepared]) -> list[Detections]:
+        """See :class:`mmdetr.serving.predictor.Predictor`."""
+        found = self._detector.predict([each.data for each in batch])
+        return [
+            Detections(
+                boxes=each.boxes,
+                scores=each.scores,
+                labels=each.labels,
+                masks=None if each.masks is None else as_text(each.masks),
+            )
+            for each in found
+        ]
+
+    def attend(self, batch: Sequence[tuple[Prepared, int]]) -> list[dict[str, Any]]:
+        """See :class:`mmdetr.serving.predictor.Predictor`; there is none in a file."""
+        raise NoAttentionError('an exported file has no attention to show')
