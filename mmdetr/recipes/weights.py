@@ -61,7 +61,9 @@ def read_weights(file: str) -> Weights:
     if not any(name.startswith('bbox_head.') for name in content):  # a published backbone
         return Weights(file, None, content)
     architecture = checkpoint.layout.architecture
-    return Weights(file, find_config_of(file, content, architecture and architecture.name), content)
+    return Weights(
+        file, find_config_of(file, content, architecture.name if architecture else None), content
+    )
 
 
 def find_config_of(
