@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmdetr.config.command_line import check_input_file
+from mmdetr.config.command_line import check_input_file, errors_in_one_line
 
 PREDICTIONS = 'predictions.json'
 
@@ -38,6 +38,7 @@ the image's entry of {PREDICTIONS} to OUT_DIR/labels/NAME.json.
 
 examples:
   python tools/infer.py photo.jpg configs/detr_r50_8xb2-150e_coco.py detr-r50.pth
+  python tools/infer.py photos/ --model rtdetrv2-r18
   python tools/infer.py photos/ CONFIG CHECKPOINT
   python tools/infer.py 'photos/*.png' CONFIG CHECKPOINT --out-dir found --score-thr 0.7
   python tools/infer.py photos/ CONFIG CHECKPOINT --mask-png
@@ -52,8 +53,18 @@ Exit code 1: an image could not be read; the others are done all the same. 130: 
     parser.add_argument(
         'images', help='image file or URL, folder, quoted glob pattern, video or camera number'
     )
-    parser.add_argument('config', help='config file of the model')
-    parser.add_argument('checkpoint', help='weights, of any format that mmdetr reads')
+    parser.add_argument(
+        'config',
+        nargs='?',
+        help='config file of the model; or a checkpoint that carries its config',
+    )
+    parser.add_argument('checkpoint', nargs='?', help='weights, of any format that mmdetr reads')
+    parser.add_argument(
+        '--model',
+        metavar='NAME',
+        help='a published model, instead of config and checkpoint: a name that mmdetr models '
+        'lists, or hf://OWNER/NAME',
+    )
     parser.add_argument('--out-dir', default='work_dirs/infer', help='default: %(default)s')
     parser.add_argument(
         '--score-thr',
@@ -90,7 +101,10 @@ Exit code 1: an image could not be read; the others are done all the same. 130: 
     args = parser.parse_args()
     if args.batch_size < 1:
         parser.error(f'--batch-size must be 1 or more, not {args.batch_size}')
-    check_input_file('config', args.config)
+    if (args.model is None) == (args.config is None):
+        parser.error('give CONFIG and CHECKPOINT, a CHECKPOINT that carries its config, or --model')
+    if args.checkpoint is not None:
+        check_input_file('config', args.config)
     check_input_file('checkpoint', args.checkpoint)
     check_input_file('font', args.font)
     return args
@@ -103,12 +117,16 @@ from mmengine.config import Config
 
 from mmdetr.apis import init_detector
 from mmdetr.apis.detection_run import Outputs, Tally, detect_all
+from mmdetr.apis.named_models import find_named
 from mmdetr.apis.sources import VIDEO_SUFFIXES, ImageFiles, Source
 from mmdetr.apis.video import Camera, VideoFile
+from mmdetr.checkpoint import CheckpointError
 from mmdetr.config.options import read_config
+from mmdetr.config.reading import ConfigError
 from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.utils.console import Console
 from mmdetr.visualization import DetVisualizer
+from mmdetr.zoo import UnknownModelError
 
 
 def open_source(images: str, out_dir: Path) -> Source:
@@ -134,7 +152,7 @@ def summary(tally: Tally, unreadable: int, model: Any, out_dir: Path) -> str:
     return f'{text}: {out_dir}'
 
 
-def detect(cfg: Config, args: argparse.Namespace) -> int:
+def detect(cfg: Config, weights: Any, args: argparse.Namespace) -> int:
     """Look at everything; the exit status."""
     outputs = Outputs(
         out_dir=Path(args.out_dir),
@@ -146,9 +164,7 @@ def detect(cfg: Config, args: argparse.Namespace) -> int:
     )
     source = open_source(args.images, outputs.out_dir)
     visualizer = DetVisualizer(font=args.font)
-    model: Any = init_detector(
-        cfg, args.checkpoint, args.device, allow_mismatch=args.allow_mismatch
-    )
+    model: Any = init_detector(cfg, weights, args.device, allow_mismatch=args.allow_mismatch)
     visualizer.dataset_meta = model.dataset_meta
     visualizer.operating_point = model.operating_point
     if args.score_thr is None:
@@ -160,9 +176,17 @@ def detect(cfg: Config, args: argparse.Namespace) -> int:
 
 
 def main(args: argparse.Namespace) -> int:
-    cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
+    if args.checkpoint is not None:
+        cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
+        weights: Any = args.checkpoint
+    else:
+        word = args.model or args.config
+        with errors_in_one_line(CheckpointError, ConfigError, UnknownModelError, OSError):
+            cfg, weights = find_named(word)
+        if weights is None:
+            sys.exit(f'error: {word} is a config: give a checkpoint of its model as well')
     with refusals_in_one_line(cfg):
-        return detect(cfg, args)
+        return detect(cfg, weights, args)
 
 
 if __name__ == '__main__':

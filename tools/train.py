@@ -92,7 +92,10 @@ def _add_folder_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--epochs', type=int, help='(default: by the number of images)')
     group.add_argument(
-        '--model', metavar='CONFIG', help='config to build on (default: by images and machine)'
+        '--model',
+        metavar='CONFIG|NAME',
+        help='config to build on, or a published model by its name, with its weights; mmdetr '
+        'models lists them (default: by images and machine)',
     )
     group.add_argument(
         '--format', choices=['yolo', 'voc', 'coco'], help='(default: by what is there)'

@@ -31,7 +31,7 @@ from .threads import building, leave_threads_to_parent
 
 def init_detector(
     config: str | os.PathLike | Config,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike | CheckpointFile | None = None,
     device: str | torch.device | None = None,
     cfg_options: dict[str, Any] | None = None,
     optimize: bool | dict[str, Any] = False,
@@ -43,9 +43,9 @@ def init_detector(
         config: Config file, name of one of the package's (as ``'detr_r50_8xb2-150e_coco'``), or
             object. Without ``checkpoint`` also a checkpoint that carries its config, or a published
             model: a name that ``mmdetr models`` lists (as ``'detr-r50'``) or ``'hf://OWNER/NAME'``.
-        checkpoint: File of any format that ``mmdetr.checkpoint`` reads. None beside a config leaves
-            the weights random, with a warning; weights named by ``init_cfg`` are never fetched
-            here.
+        checkpoint: File of any format that ``mmdetr.checkpoint`` reads, or what it read. None
+            beside a config leaves the weights random, with a warning; weights named by ``init_cfg``
+            are never fetched here.
         device: Where the model runs; the GPU if there is one by default.
         cfg_options: Overrides of the config, as ``{'model.bbox_head.num_queries': 50}``.
         optimize: Make the model ready to serve, see :func:`optimize_for_inference`; a dict holds

@@ -1,20 +1,23 @@
 """Look at a folder of data, choose a config for it and write it into the work directory."""
 
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from mmdetr.checkpoint import CheckpointError, fetch_weights
 from mmdetr.config.package_configs import PREFIX, find_config, package_configs
 from mmdetr.config.reading import load_config
 from mmdetr.config.training_check import find_key
 from mmdetr.datasets.formats import Conversion, convert
 from mmdetr.datasets.formats.recognise import Format
 from mmdetr.engine.lock import work_dir_lock
+from mmdetr.zoo import UnknownModelError, find_model
 
 from .child_config import Section, config_text
 from .choose import FINE_TUNING_STEPS, Base, Machine, choose_base, this_machine
@@ -37,7 +40,8 @@ class Options:
         weights: File of a detector or a backbone; ``'none'`` trains from scratch; None takes what
             the config says.
         epochs: None lets the number of images say.
-        model: Config to build on instead of the one of the table.
+        model: Config to build on instead of the one of the table, or the name of a published model,
+            whose weights are taken unless ``weights`` says otherwise.
         fmt: Format of the data; None recognises it.
         seed: Of the split, and of the training.
         group: Regular expression, see ``split_pictures``.
@@ -79,6 +83,7 @@ def prepare(folder: str, options: Options, resume: bool = False) -> Path:
             f'{config} is there already: --resume goes on with it, tools/train.py {config} begins '
             'again with what you edited, and another --work-dir begins anew'
         )
+    options = _with_named_model(options)
     print(f'looks at {folder}', flush=True)
     work_dir.mkdir(parents=True, exist_ok=True)
     with work_dir_lock(work_dir, MMLogger.get_current_instance()):
@@ -97,6 +102,19 @@ def prepare(folder: str, options: Options, resume: bool = False) -> Path:
         config.write_text(text, encoding='utf-8')
     print('\n'.join([*lines, f'config: {config}, to be edited and run again']), flush=True)
     return config
+
+
+def _with_named_model(options: Options) -> Options:
+    """Replace the name of a published model by its config and weights."""
+    name = options.model
+    if name is None or os.path.exists(name) or find_config(name) != name:
+        return options
+    try:
+        entry = find_model(name)
+        weights = options.weights or fetch_weights(entry.weights, entry.sha256)
+    except (UnknownModelError, OSError, CheckpointError) as error:
+        raise RecipeError(f'--model: {error}') from None
+    return replace(options, model=entry.config, weights=weights)
 
 
 def _write(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdetr.datasets.image_scan import scan_images
-from mmdetr.datasets.transforms.orientation import stated_frame
+from mmdetr.utils.orientation import stated_frame
 
 
 class ImageSizes:

@@ -2,6 +2,7 @@ from .checkpoint_hook import CheckpointHook
 from .collapse_watch_hook import CollapseWatchHook
 from .dataset_check_hook import DatasetCheckHook
 from .history_limit_hook import HistoryLimitHook
+from .interrupt_hook import InterruptHook
 from .iteration_seed_hook import IterationSeedHook
 from .malloc_trim_hook import MallocTrimHook
 from .metric_data_hook import MetricDataHook
@@ -30,6 +31,7 @@ __all__ = [
     'DatasetCheckHook',
     'DetVisualizationHook',
     'HistoryLimitHook',
+    'InterruptHook',
     'IterationSeedHook',
     'MallocTrimHook',
     'MetricDataHook',
