@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import runpy
+import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,12 +14,14 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from mmdetr.apis import init_detector
 from mmdetr.checkpoint import CheckpointError, from_mmdetr, save_file
 from mmdetr.config.package_configs import find_config
 from mmdetr.zoo import known_models
 
+ROOT = Path(__file__).parents[2]
 DEMO = 'detr_tiny_1xb32-12e_shapes'
 CLASSES = ['circle', 'rectangle', 'triangle']
 
@@ -146,3 +150,35 @@ def test_unknown_word() -> None:
         FileNotFoundError, match=r'config not found: detr-r5O.*close names: detr-r50'
     ):
         init_detector('detr-r5O', device='cpu')
+
+
+@pytest.fixture
+def infer(tmp_path: Path, monkeypatch: Any) -> Any:
+    """``tools/infer.py`` on one picture."""
+    Image.new('RGB', (64, 64), 'white').save(tmp_path / 'photo.png')
+
+    def run(*words: str) -> int:
+        arguments = ['infer.py', str(tmp_path / 'photo.png'), *words]
+        monkeypatch.setattr(sys, 'argv', [*arguments, '--out-dir', str(tmp_path / 'out')])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / 'tools/infer.py'), run_name='__main__')
+        return ended.value.code
+
+    return run
+
+
+def test_infer_takes_a_name_or_a_checkpoint(
+    trained: Any, infer: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    text = Config.fromfile(find_config(DEMO)).pretty_text
+    path = save(trained, tmp_path / 'mine.pth', cfg=text)
+    index = tmp_path / 'index.json'
+    index.write_text(json.dumps([dict(name='mine', config=DEMO, weights='mine.pth')]))
+    monkeypatch.setenv('MMDETR_MODELS', str(index))
+    for words in ([str(path)], ['--model', 'mine']):
+        assert infer(*words, '--score-thr', '0') == 0
+        (record,) = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+        assert len(record['boxes']) == 10
+    assert 'detr-r5O' in str(infer('--model', 'detr-r5O'))
+    assert 'is a config: give a checkpoint' in str(infer(DEMO))
+    assert infer() == 2
