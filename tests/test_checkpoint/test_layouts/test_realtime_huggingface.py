@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmdetr.checkpoint import from_mmdetr, load_checkpoint
+from mmdetr.checkpoint import convert, from_mmdetr, load_checkpoint, read_checkpoint
 from mmdetr.registry import MODELS
 from tests.helpers.realtime_cases import rtdetr_config
 from tests.helpers.successor_cases import read_case
@@ -70,3 +70,17 @@ def test_there_and_back(theirs, tmp_path):
     assert back.keys() == wanted
     for name in wanted:
         torch.testing.assert_close(back[name], file[name])
+
+
+def test_what_convert_writes_is_a_model_of_theirs(theirs, tmp_path):
+    transformers = pytest.importorskip('transformers')
+    torch.save(dict(state_dict=ours().state_dict()), tmp_path / 'ours.pth')
+    source = read_checkpoint(str(tmp_path / 'ours.pth'))
+    convert(source, tmp_path / 'model.safetensors', 'huggingface')
+    model, info = transformers.RTDetrV2ForObjectDetection.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    assert not [name for name in info['missing_keys'] if not name.endswith('batches_tracked')]
+    assert not info['unexpected_keys']
+    assert not info['mismatched_keys']
+    assert model.config.hidden_expansion == theirs.config.hidden_expansion
