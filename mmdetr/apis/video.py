@@ -4,6 +4,7 @@ Legend: h w size of a frame.
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -99,6 +100,8 @@ class Camera:
         self.number = number
         self.unreadable = 0
         self.video_name = Path(f'camera{number}.mp4')
+        if not _has_device(number):  # OpenCV tells at length what it tries
+            raise VideoError(f'no camera answers to number {number}')
         self._capture = cv2.VideoCapture(number)
         if not self._capture.isOpened():
             raise VideoError(f'no camera answers to number {number}')
@@ -118,6 +121,10 @@ class Camera:
                 number += 1
         finally:
             self._capture.release()
+
+
+def _has_device(number: int) -> bool:
+    return sys.platform != 'linux' or Path(f'/dev/video{number}').exists()
 
 
 class VideoWriter:

@@ -103,8 +103,9 @@ def unusual_of_training(runner: Runner) -> Iterator[str]:
         yield 'deterministic, which is slower'
     if cfg.get('find_unused_parameters'):
         yield 'unused parameters allowed'
-    if not any(find_key(cfg.get('train_dataloader'), 'shuffle')):
-        yield 'training data are not said to be shuffled'
+    sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
+    if sampler.get('shuffle', True) is False:
+        yield 'training data are not shuffled'
     if cfg.get('allow_mismatch'):
         yield 'checkpoint and config may differ (allow_mismatch)'
 

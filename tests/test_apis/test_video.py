@@ -144,14 +144,17 @@ class FakeCapture:
 
 @pytest.mark.parametrize('interrupts', [False, True])
 def test_a_camera(infer: Any, tmp_path: Path, monkeypatch: Any, interrupts: bool) -> None:  # noqa: F811
+    monkeypatch.setattr(module, '_has_device', lambda number: True)
     monkeypatch.setattr(module.cv2, 'VideoCapture', FakeCapture)
     monkeypatch.setattr(FakeCapture, 'interrupts', interrupts)
     assert infer(1, '--out-dir', tmp_path, '--no-draw') == 0
     records = json.loads((tmp_path / 'predictions.json').read_text())
     assert [record['frame'] for record in records] == [0, 1, 2]
     assert all(record['file'] == 'camera 1' for record in records)
-    with pytest.raises(VideoError, match='no camera answers to number 0'):
-        Camera(0)
+    for is_there in (True, False):
+        monkeypatch.setattr(module, '_has_device', lambda number, there=is_there: there)
+        with pytest.raises(VideoError, match='no camera answers to number 0'):
+            Camera(0)
 
 
 def test_text_and_json_files(infer: Any, files: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -150,6 +150,26 @@ def test_quiet(tmp_path: Path, capsys: Any) -> None:
     assert len(lines) == 2
 
 
+def test_what_is_unusual(tmp_path: Path, capsys: Any) -> None:
+    changes = dict(
+        auto_scale_lr=dict(base_batch_size=16, enable=False),
+        optim_wrapper__accumulative_counts=2,
+        randomness__seed=None,
+        train_dataloader__sampler__shuffle=False,
+        train_cfg__max_epochs=1,
+        custom_hooks=[dict(type='EMAHook')],
+    )
+    build(tmp_path, **changes).train()
+    lines = capsys.readouterr().out.splitlines()
+    assert 'batch    4 images x 2 accumulated; AdamW, learning rate 0.01' in lines
+    (unusual,) = (line for line in lines if line.startswith('unusual'))
+    assert unusual.startswith(
+        'unusual  the learning rate is for 16 images per step, these are 8 (--auto-scale-lr); '
+        'averaged weights (EMA); drawn seed '
+    )
+    assert unusual.endswith('; training data are not shuffled')
+
+
 def test_iterations(tmp_path: Path, capsys: Any) -> None:
     build(tmp_path, by_epoch=False).train()
     out = capsys.readouterr().out

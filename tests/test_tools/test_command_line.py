@@ -20,7 +20,9 @@ CONVERT = 'convert_checkpoint.py'
 READ_CONFIGS = [name for name in TOOLS if name != CONVERT]
 TAKE_OPTIONS = [name for name in READ_CONFIGS if name != 'infer.py']
 READ_CHECKPOINTS = [
-    name for name in TOOLS if name not in ('analysis/model_complexity.py', 'dataset/check.py')
+    name
+    for name in TOOLS
+    if name not in ('analysis/model_complexity.py', 'dataset/browse.py', 'dataset/check.py')
 ]
 DEMO = str(ROOT / 'configs' / 'detr_tiny_1xb32-12e_shapes.py')
 # Runs a tool and prints, whatever it does, which of the slow modules it has loaded.
@@ -77,7 +79,7 @@ def error_of(tmp_path: Path, monkeypatch: Any, capsys: Any) -> Any:
 
 
 def test_all_tools_are_seen() -> None:
-    assert len(TOOLS) == 8
+    assert len(TOOLS) == 9
     assert 'dataset/check.py' in TOOLS
 
 
