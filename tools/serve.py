@@ -151,8 +151,8 @@ def main(args: argparse.Namespace, settings: Settings) -> None:
     service.warm_up()
     if is_public(bound) and settings.token is None:
         print('warning: open to the network without a token: see --token-file', file=sys.stderr)
-    print(f'{service.predictor.name} at {address(bound)} (Ctrl-C ends)', flush=True)
-    serve(create_app(service), bound)
+    line = f'{service.predictor.name} at {address(bound)} (Ctrl-C ends)'
+    serve(create_app(service), bound, lambda: print(line, flush=True))
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -72,12 +73,27 @@ def address(bound: socket.socket) -> str:
     return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 
-def serve(app: FastAPI, bound: socket.socket) -> None:
+class _Server(uvicorn.Server):
+    """uvicorn that tells when it listens: whoever reads an address before may be refused."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn.Server."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_start()
+
+
+def serve(app: FastAPI, bound: socket.socket, on_start: Callable[[], None] = lambda: None) -> None:
     """Answer requests until SIGTERM or SIGINT, then those that were accepted, and return.
 
     Args:
         app: See :func:`mmdetr.serving.app.create_app`.
         bound: From :func:`bind`.
+        on_start: Called when it listens.
     """
     config = uvicorn.Config(
         app,
@@ -90,7 +106,7 @@ def serve(app: FastAPI, bound: socket.socket) -> None:
         limit_concurrency=_MAX_CONNECTIONS,
         h11_max_incomplete_event_size=MAX_HEAD,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, on_start)
     # uvicorn raises the signals again when it is done, for a default that would kill the process.
     signals = (signal.SIGINT, signal.SIGTERM)
     former = {each: signal.signal(each, lambda *_: None) for each in signals}
