@@ -126,6 +126,9 @@ def check_amount(cfg: Mapping, num_images: int, world_size: int) -> list[Finding
     """Compare images and steps with what DETR needs without published weights."""
     if cfg.get('load_from') or cfg.get('resume') or _learns_quickly(cfg.get('model') or {}):
         return []
+    # Successors that learn with denoising start on a few hundred images from a backbone's weights.
+    if any(value for _, value in find_key(cfg.get('model'), 'denoising')) and _has_backbone(cfg):
+        return []
     steps = _num_steps(cfg, num_images, world_size)
     if num_images >= SCRATCH_IMAGES and (steps is None or steps >= SCRATCH_STEPS):
         return []
@@ -162,6 +165,12 @@ def find_key(cfg: Any, wanted: str, path: str = '') -> Iterator[tuple[str, Any]]
 def find_num_queries(cfg: Mapping) -> int | None:
     """Return the number of queries of a config's model; None where it states none."""
     return next((number for _, number in find_key(cfg.get('model'), 'num_queries')), None)
+
+
+def _has_backbone(cfg: Mapping) -> bool:
+    """Whether the backbone of a config starts from weights."""
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    return bool(backbone.get('pretrained') or backbone.get('init_cfg'))
 
 
 def _accumulated(cfg: Mapping) -> int:

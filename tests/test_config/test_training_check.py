@@ -54,6 +54,11 @@ def test_amount() -> None:
         'on 500 images' in check_amount(cfg | dict(train_cfg=dict(max_iters=9**9)), 500, 8)[0].text
     )
     assert check_amount(cfg | dict(load_from='detr.pth'), num_images=500, world_size=1) == []
+    # Denoising on a backbone's weights learns from a few hundred images; from nothing it does not.
+    head = dict(denoising=dict(type='ContrastiveDenoising'))
+    small = cfg | dict(model=dict(backbone=dict(pretrained=True), bbox_head=head))
+    assert check_amount(small, 300, 1) == []
+    assert check_amount(small | dict(model=dict(backbone={}, bbox_head=head)), 300, 1)
 
 
 def test_amount_for_models_that_learn_from_few_images() -> None:

@@ -84,8 +84,8 @@ def test_boxes_are_those_of_turned_corners(options: dict, monkeypatch) -> None:
             kept += 1
             ys, xs = mask.nonzero()
             edges = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
-            # The pixels reach the corners to within one, and never pass the box by more.
-            np.testing.assert_allclose(edges, bbox, atol=2.0)
+            if (whole[i] == clipped[i]).all():  # the image cuts nothing off
+                np.testing.assert_allclose(edges, bbox, atol=2.0)
             # But for its border, which is mixed with what is beside it.
             inner = mask.copy()
             for shift in ((0, 2), (0, -2), (2, 0), (-2, 0)):
