@@ -58,6 +58,20 @@ def multi_scale_deformable_attention(
     return sum(sums[1:], sums[0]).view(batch_size, -1, num_queries).transpose(1, 2).to(value.dtype)
 
 
+def point_sizes(
+    shapes: Sequence[tuple[int, int]], num_points: Sequence[int], like: Tensor
+) -> Tensor:
+    """Return width and height of the level of each point, [P, 2], as ``like`` in dtype and device.
+
+    An exported model computes them from its input; ``new_tensor`` would keep those of the export.
+    """
+    sizes = [
+        torch.stack((like.new_full((number,), width), like.new_full((number,), height)), dim=-1)
+        for (height, width), number in zip(shapes, num_points, strict=True)
+    ]
+    return torch.cat(sizes)
+
+
 class DeformableSampling(nn.Module):
     """:func:`multi_scale_deformable_attention` as a part of a model, so that it has a fast form.
 
@@ -198,7 +212,5 @@ class MultiScaleDeformableAttention(nn.Module):
             share = [0.5 / number for number in self.num_points for _ in range(number)]
             scale = references[..., 2:] * offsets.new_tensor(share)[:, None]
         else:
-            pairs = zip(shapes, self.num_points, strict=True)
-            sizes = [(width, height) for (height, width), number in pairs for _ in range(number)]
-            scale = 1 / offsets.new_tensor(sizes)
+            scale = 1 / point_sizes(shapes, self.num_points, offsets)
         return references[..., :2] + offsets * scale
