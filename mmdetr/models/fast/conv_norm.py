@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
+from mmdetr.models.layers.conv_norm import ConvNorm
+
 
 def conv_norm(
     conv: nn.Module, norm: nn.Module, x: Tensor, shortcut: Tensor | None = None, relu: bool = True
@@ -96,6 +98,18 @@ class _Convolution(torch.autograd.Function):
         plain = (each.contiguous() for each in (grad, x, weight))
         _, grad_weight, grad_bias = gradients(*plain, mask=(False, of_weight, of_bias))
         return grad_x, grad_weight, grad_bias, None
+
+
+class FastConvNorm(ConvNorm):
+    """ConvNorm with a fixed batch norm as part of its convolution, and ReLU in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, O, h, w]."""
+        if x.device.type != 'cpu':
+            return super().forward(x)
+        relu = type(self.activation) is nn.ReLU
+        x = conv_norm(self.conv, self.norm, x, relu=relu)
+        return x if relu else self.activation(x)
 
 
 def has_fixed_statistics(norm: nn.Module) -> bool:

@@ -52,7 +52,9 @@ def multi_scale_deformable_attention(
         factors.split(list(num_points), dim=3),
         strict=True,
     ):
-        maps = level.permute(0, 2, 3, 1).reshape(batch_size * num_heads, -1, height, width)
+        # The channels of a pixel stay side by side, where one point reads and writes them.
+        maps = level.transpose(1, 2).reshape(batch_size * num_heads, height, width, -1)
+        maps = maps.permute(0, 3, 1, 2)
         sampled = F.grid_sample(maps, points, align_corners=False)  # [B M, D / M, Q, P]
         sums.append((sampled * factor).sum(-1))
     return sum(sums[1:], sums[0]).view(batch_size, -1, num_queries).transpose(1, 2).to(value.dtype)
