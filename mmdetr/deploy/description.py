@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmdetr.apis.inference import test_pipeline
 from mmdetr.models.data_preprocessor import DetDataPreprocessor
 from mmdetr.models.fast.winograd import WinogradConv2d
+from mmdetr.models.heads.detr_mask_head import DETRMaskHead
 from mmdetr.models.layers.positional_encoding import LearnedPositionalEncoding
 from mmdetr.version import __version__
 
@@ -89,6 +90,12 @@ def _check_model(model: BaseModel) -> None:
         raise ExportError(
             f'{type(model.data_preprocessor).__name__} prepares batches in a way of its own, which '
             'an exported file cannot repeat: use DetDataPreprocessor'
+        )
+    if isinstance(model.bbox_head, DETRMaskHead):
+        raise ExportError(
+            f'{type(model.bbox_head).__name__}: masks have no exported form yet; the boxes of this '
+            "model are exported with --cfg-options model.bbox_head.type=DETRHead and the head's "
+            'mask settings taken out of the config'
         )
     if any(isinstance(module, WinogradConv2d) for module in model.modules()):
         raise ExportError('the model went through optimize_for_inference: export it before')
