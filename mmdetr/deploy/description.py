@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.model import BaseModel
 
 from mmdetr.apis.inference import test_pipeline
+from mmdetr.datasets.transforms import PackDetInputs, Resize
 from mmdetr.models.data_preprocessor import DetDataPreprocessor
 from mmdetr.models.fast.winograd import WinogradConv2d
 from mmdetr.models.heads.detr_mask_head import DETRMaskHead
@@ -75,7 +76,7 @@ def describe(
         pad_size_divisor=divisor,
         scale=scale,
         keep_ratio=keep_ratio,
-        exif_frame=load.exif_frame,
+        exif_frame=getattr(load, 'exif_frame', 'shown'),
         size=None if size is None else list(size),
         sides=_sides(model),
         padded=not one_size,
@@ -107,13 +108,12 @@ def _resize_rule(model: BaseModel) -> tuple[list[int | None] | None, bool]:
     scale: list[int | None] | None = None
     keep_ratio = False
     for step in steps.transforms:
-        name = type(step).__name__
-        if name == 'Resize' and scale is None:
+        if type(step) is Resize and scale is None:
             scale, keep_ratio = list(step.scale), step.keep_ratio
-        elif name != 'PackDetInputs':
+        elif not isinstance(step, PackDetInputs):
             raise ExportError(
-                f'the test pipeline has the step {name}, which an exported file cannot repeat: it '
-                'may hold LoadImageFromFile, one Resize and PackDetInputs'
+                f'the test pipeline has the step {type(step).__name__}, which an exported file '
+                'cannot repeat: it may hold LoadImageFromFile, one Resize and PackDetInputs'
             )
     return scale, keep_ratio
 
