@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from mmdetr.config.command_line import add_cfg_options, check_input_file
-
-SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
+from mmdetr.deploy.metadata import SUFFIXES
 
 
 def parse_args() -> argparse.Namespace:

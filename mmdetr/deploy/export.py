@@ -1,5 +1,6 @@
 """Export a detector to a file that other runtimes run, and keep it only if it computes the same."""
 
+import copy
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from mmengine.model import BaseModel
 from mmdetr.apis.images import ImageInput
 
 from .description import ExportError, describe
-from .metadata import ExportMetadata
+from .metadata import SUFFIXES, ExportMetadata
 from .networks import ImageNetwork, RawNetwork, plain_copy
 from .quantization import (
     ATTEMPTS,
@@ -28,7 +29,7 @@ from .quantization import (
 from .runtime import RuntimeDetector
 from .sessions import require
 from .verification import Difference, verify
-from .writing import SUFFIXES, onnx_to_openvino, trace, write
+from .writing import onnx_to_openvino, trace, write
 
 DTYPES = ('float32', 'float16', 'int8')
 _PACKAGES = {
@@ -112,6 +113,8 @@ def export_detector(
     if size is not None and dynamic:
         raise ExportError('size fixes height and width, dynamic frees them: give one of them')
     metadata = describe(model, dtype, size, dynamic, with_postprocess, score_threshold)
+    if next(model.parameters()).device.type != 'cpu' or model.training:
+        model = copy.deepcopy(model).cpu().eval()
     with tempfile.TemporaryDirectory(prefix='.export-', dir=target.parent) as folder:
         made = Path(folder, target.name)
         log('tracing the network')

@@ -6,6 +6,7 @@ import itertools
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from mmdetr.registry import DATASETS
 
 from .description import ExportError
 from .evaluation import use_exported
+from .metadata import KEY, ExportMetadata
 from .preprocessing import make_inputs, resize
 from .runtime import RuntimeDetector
 from .sessions import require
@@ -75,12 +77,10 @@ def quantize(
             activation_type=tool.QuantType.QUInt8,
             weight_type=tool.QuantType.QInt8,
         )
+    text = {each.key: each.value for each in model.metadata_props}[KEY]
+    described = replace(ExportMetadata.from_json(text, str(float_file)), dtype='int8')
     quantized = onnx.load(str(file))
-    del quantized.metadata_props[:]
-    quantized.metadata_props.extend(model.metadata_props)
-    for entry in quantized.metadata_props:
-        if entry.key == 'mmdetr':
-            entry.value = entry.value.replace('"dtype": "float32"', '"dtype": "int8"')
+    onnx.helper.set_model_props(quantized, {KEY: described.to_json()})
     onnx.save(quantized, str(file))
 
 

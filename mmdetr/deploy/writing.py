@@ -18,8 +18,6 @@ from .description import ExportError
 from .metadata import KEY, ExportMetadata
 from .sessions import require
 
-SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
-
 
 def trace(network: nn.Module, metadata: ExportMetadata) -> ExportedProgram:
     """Trace a network whose batch, and where they are free height and width, stay symbols.
