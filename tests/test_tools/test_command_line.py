@@ -17,10 +17,14 @@ pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 ROOT = Path(__file__).parents[2]
 TOOLS = sorted(str(path.relative_to(ROOT / 'tools')) for path in (ROOT / 'tools').rglob('*.py'))
 CONVERT = 'convert_checkpoint.py'
-READ_CONFIGS = [name for name in TOOLS if name != CONVERT]
+REPORT = 'analysis/report.py'  # says in its page what it cannot read
+SHOW_IMAGES = ('infer.py', 'analysis/attention.py')
+READ_CONFIGS = [name for name in TOOLS if name not in (CONVERT, REPORT)]
 TAKE_OPTIONS = [name for name in READ_CONFIGS if name != 'infer.py']
 READ_CHECKPOINTS = [
-    name for name in TOOLS if name not in ('analysis/model_complexity.py', 'dataset/check.py')
+    name
+    for name in TOOLS
+    if name not in ('analysis/model_complexity.py', 'dataset/check.py', REPORT)
 ]
 DEMO = str(ROOT / 'configs' / 'detr_tiny_1xb32-12e_shapes.py')
 # Runs a tool and prints, whatever it does, which of the slow modules it has loaded.
@@ -37,7 +41,9 @@ def arguments_of(name: str, config: Any, checkpoint: Any) -> list[str]:
     """What a tool needs at least."""
     if name == CONVERT:
         return [str(checkpoint), '--inspect']
-    if name == 'infer.py':
+    if name == REPORT:
+        return ['.', '--config', str(config), '--checkpoint', str(checkpoint)]
+    if name in SHOW_IMAGES:
         return ['image.png', str(config), str(checkpoint)]
     if name == 'train.py':
         return [str(config), '--resume', str(checkpoint)]
@@ -77,7 +83,7 @@ def error_of(tmp_path: Path, monkeypatch: Any, capsys: Any) -> Any:
 
 
 def test_all_tools_are_seen() -> None:
-    assert len(TOOLS) == 8
+    assert len(TOOLS) == 10
     assert 'dataset/check.py' in TOOLS
 
 
@@ -164,7 +170,7 @@ def test_checkpoints_that_are_none(tmp_path: Path, error_of: Any, name: str) -> 
     assert error == f'error: checkpoint cannot be read: {tmp_path}: Is a directory'
     broken = tmp_path / 'broken.pth'
     broken.write_bytes(b'PK\3\4 nothing that torch or safetensors write')
-    if name == 'infer.py':
+    if name in SHOW_IMAGES:
         (tmp_path / 'image.png').touch()
     assert str(broken) in error_of(name, *arguments_of(name, DEMO, broken))
 
