@@ -100,16 +100,18 @@ def match_detections(
     ordered = detections.take(order)
     keys = np.stack((ordered.labels, ordered.image_index), axis=1)
     starts = np.flatnonzero((np.diff(keys, axis=0, prepend=-1) != 0).any(axis=1))
-    correct = np.zeros(len(order), dtype=bool)
-    counts = np.zeros(len(order), dtype=bool)
+    sizes = np.diff(np.append(starts, len(order)))
     areas = ordered.areas('bbox')
     scorable = (areas >= 0) & (areas <= LARGEST_AREA)
-    for start, end in zip(starts, np.append(starts, len(order))[1:], strict=True):
-        kept = slice(start, min(end, start + max_dets))
-        counts[kept] = scorable[kept]
-        truth = objects.get((int(keys[start, 0]), int(keys[start, 1])))
+    counts = scorable & (np.arange(len(order)) - np.repeat(starts, sizes) < max_dets)
+    correct = np.zeros(len(order), dtype=bool)
+    # Most groups of an image and a class have no object, and nothing more to be asked.
+    groups = zip(map(tuple, keys[starts].tolist()), starts.tolist(), sizes.tolist(), strict=True)
+    for key, start, size in groups:
+        truth = objects.get(key)
         if truth is None:
             continue
+        kept = slice(start, start + min(size, max_dets))
         iscrowd = np.array([bool(each['iscrowd']) for each in truth])
         ious = box_ious(
             ordered.bboxes_xywh[kept], np.array([each['bbox'] for each in truth]), iscrowd

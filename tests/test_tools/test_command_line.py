@@ -17,12 +17,15 @@ pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 ROOT = Path(__file__).parents[2]
 TOOLS = sorted(str(path.relative_to(ROOT / 'tools')) for path in (ROOT / 'tools').rglob('*.py'))
 CONVERT = 'convert_checkpoint.py'
-READ_CONFIGS = [name for name in TOOLS if name != CONVERT]
-TAKE_OPTIONS = [name for name in READ_CONFIGS if name != 'infer.py']
+CONVERT_DATA = 'dataset/convert.py'
+REPORT = 'analysis/report.py'  # says in its page what it cannot read
+SHOW_IMAGES = ('infer.py', 'analysis/attention.py')
+READ_CONFIGS = [name for name in TOOLS if name not in (CONVERT, CONVERT_DATA, REPORT)]
+TAKE_OPTIONS = [name for name in READ_CONFIGS if name not in ('infer.py', 'serve.py')]
 READ_CHECKPOINTS = [
     name
     for name in TOOLS
-    if name not in ('analysis/model_complexity.py', 'dataset/browse.py', 'dataset/check.py')
+    if not name.startswith('dataset/') and name not in ('analysis/model_complexity.py', REPORT)
 ]
 DEMO = str(ROOT / 'configs' / 'detr_tiny_1xb32-12e_shapes.py')
 # Runs a tool and prints, whatever it does, which of the slow modules it has loaded.
@@ -39,7 +42,11 @@ def arguments_of(name: str, config: Any, checkpoint: Any) -> list[str]:
     """What a tool needs at least."""
     if name == CONVERT:
         return [str(checkpoint), '--inspect']
-    if name == 'infer.py':
+    if name == CONVERT_DATA:
+        return [str(config), 'out']
+    if name == REPORT:
+        return ['.', '--config', str(config), '--checkpoint', str(checkpoint)]
+    if name in SHOW_IMAGES:
         return ['image.png', str(config), str(checkpoint)]
     if name == 'train.py':
         return [str(config), '--resume', str(checkpoint)]
@@ -79,7 +86,7 @@ def error_of(tmp_path: Path, monkeypatch: Any, capsys: Any) -> Any:
 
 
 def test_all_tools_are_seen() -> None:
-    assert len(TOOLS) == 9
+    assert len(TOOLS) == 14
     assert 'dataset/check.py' in TOOLS
 
 
@@ -99,6 +106,9 @@ def test_errors_in_the_arguments_load_nothing_slow(name: str, tmp_path: Path) ->
     assert done.stdout == 'loaded:\n'
     done = fresh(name, *arguments_of(name, 'none.py', 'none.pth'), cwd=tmp_path)
     assert done.returncode == 1
+    if name == CONVERT_DATA:  # which has to look first
+        assert done.stderr.startswith('error: none.py')
+        return
     missing = 'checkpoint not found: none.pth' if name == CONVERT else 'config not found: none.py'
     assert done.stderr == f'error: {missing}\n'
     assert done.stdout == 'loaded:\n'
@@ -154,6 +164,8 @@ def test_configs_that_are_no_python_file(tmp_path: Path, error_of: Any, name: st
     for path in ('a.json', 'a.txt'):
         error = error_of(name, *arguments_of(name, path, path))
         assert error.startswith(f'error: cannot read the config {path}: ')
+    if name == 'train.py':
+        return  # a folder of data
     error = error_of(name, *arguments_of(name, tmp_path, DEMO))
     assert error == f'error: config cannot be read: {tmp_path}: Is a directory'
 
@@ -166,7 +178,7 @@ def test_checkpoints_that_are_none(tmp_path: Path, error_of: Any, name: str) -> 
     assert error == f'error: checkpoint cannot be read: {tmp_path}: Is a directory'
     broken = tmp_path / 'broken.pth'
     broken.write_bytes(b'PK\3\4 nothing that torch or safetensors write')
-    if name == 'infer.py':
+    if name in SHOW_IMAGES:
         (tmp_path / 'image.png').touch()
     assert str(broken) in error_of(name, *arguments_of(name, DEMO, broken))
 

@@ -1,14 +1,17 @@
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 from PIL import Image
 
 from mmdetr.engine.hooks.visualization_hook import DetVisualizationHook
+from mmdetr.engine.resume.history import ValidationHistory
 from mmdetr.registry import HOOKS
 from mmdetr.structures import DetDataSample
 from mmdetr.visualization import DetVisualizer
@@ -108,3 +111,23 @@ def test_other_visualizers_are_refused_before_the_run():
     DetVisualizationHook().before_run(runner)
     with pytest.raises(TypeError, match=r"type='DetVisualizer'.*got Visualizer"):
         DetVisualizationHook(draw=True).before_run(runner)
+
+
+def test_without_threshold_the_operating_point_of_the_weights_decides():
+    """That of the checkpoint in testing, that of the last validation in training, else 0.3."""
+    hook, runner = DetVisualizationHook(draw=True), make_runner(iteration=1)
+    runner.message_hub = MessageHub(uuid.uuid4().hex)
+    point = dict(name='all', threshold=0.7, precision=1.0, recall=1.0, f1=1.0, num_objects=2)
+    stated = dict(everything=point, classes=[], iou=0.5, num_images=3)
+    hook.after_load_checkpoint(runner, dict(meta=dict(operating_point=stated)))
+    assert runner.visualizer.operating_point.threshold == 0.7
+    hook.after_test_iter(runner, 0, *make_batch([1]))
+    hook.before_train(runner)
+    hook.before_val_epoch(runner)
+    assert runner.visualizer.operating_point.threshold == 0.3  # the file was of another training
+    point['threshold'] = 0.6
+    ValidationHistory(runner.message_hub).add(1, 10, {}, stated)
+    hook.before_val_epoch(runner)
+    assert runner.visualizer.operating_point.threshold == 0.6
+    hook.after_val_iter(runner, 0, *make_batch([1]))
+    assert runner.visualizer.calls[-1][2]['pred_score_thr'] is None
