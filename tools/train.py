@@ -129,6 +129,9 @@ def main(args: argparse.Namespace) -> None:
     try:
         with refusals_in_one_line(cfg):
             DetectionRunner.from_cfg(cfg).train()
+    except KeyboardInterrupt:
+        print('interrupted; --resume continues from the newest checkpoint', file=sys.stderr)
+        sys.exit(130)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
