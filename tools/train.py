@@ -138,6 +138,7 @@ from mmdetr.config.options import read_config
 from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.datasets.formats import FormatError
 from mmdetr.engine import DetectionRunner
+from mmdetr.engine.hooks import InterruptHook
 from mmdetr.engine.lock import WorkDirInUseError
 from mmdetr.recipes import Options, RecipeError, prepare, score_and_tell
 
@@ -211,9 +212,14 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     try:
         with refusals_in_one_line(cfg):
-            DetectionRunner.from_cfg(cfg).train()
+            runner = DetectionRunner.from_cfg(cfg)
+            runner.register_hook(InterruptHook())
+            runner.train()
             if from_folder:
                 score_and_tell(cfg, Path(args.config))
+    except KeyboardInterrupt:
+        print('interrupted; --resume continues from the newest checkpoint', file=sys.stderr)
+        sys.exit(130)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

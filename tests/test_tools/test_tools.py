@@ -73,6 +73,29 @@ def test_train_resume_and_test(tmp_path: Path, tool: Any, capfd: Any) -> None:
     assert len(predictions) == 20
 
 
+def test_ctrl_c_ends_a_training_in_one_line(
+    tmp_path: Path, tool: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    def interrupt(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    config = write_config(tmp_path)
+    monkeypatch.setattr('tests.helpers.toy.ToyModel.forward', interrupt)
+    with pytest.raises(SystemExit) as caught:
+        tool('train.py', config)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith('interrupted; --resume')
+
+
+def test_quiet_has_the_result_alone(tmp_path: Path, tool: Any, capsys: Any) -> None:
+    config = write_config(tmp_path)
+    tool('train.py', config, '--quiet')
+    tool('test.py', config, 'work_dirs/toy_config/epoch_4.pth', '--quiet', '--work-dir', 'test')
+    trained, tested = capsys.readouterr().out.splitlines()
+    assert trained.startswith('trained in 0:0')
+    assert 'toy: score -0.' in tested
+
+
 def test_show_dir_goes_to_the_drawing_hook(tmp_path: Path, tool: Any) -> None:
     config = write_config(tmp_path)
     torch.save({}, tmp_path / 'a.pth')
