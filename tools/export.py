@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from mmdetr.config.command_line import add_cfg_options, check_input_file
-
-SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
+from mmdetr.deploy.metadata import SUFFIXES
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,6 +60,11 @@ examples:
         '--score-threshold', type=float, help='score that the file recommends to show from'
     )
     parser.add_argument(
+        '--calibration',
+        metavar='IMAGES',
+        help="image file, folder or pattern for int8 (default: the config's training images)",
+    )
+    parser.add_argument(
         '--allow-mismatch',
         action='store_true',
         help='go on where checkpoint and config do not belong together',
@@ -69,6 +73,8 @@ examples:
     args = parser.parse_args()
     check_input_file('config', args.config)
     check_input_file('checkpoint', args.checkpoint)
+    if args.calibration is not None and args.dtype != 'int8':
+        parser.error('--calibration is for --dtype int8')
     if args.out is None:
         args.out = str(Path(args.checkpoint).with_suffix(SUFFIXES[args.format]))
         if '://' in args.checkpoint:
@@ -82,6 +88,7 @@ if __name__ == '__main__':  # --help and errors come before the imports that tak
     arguments = parse_args()
 
 from mmdetr.apis import export_detector, init_detector
+from mmdetr.apis.image_files import find_images
 from mmdetr.config.options import read_config
 from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.deploy.export import ExportReport, check_target
@@ -104,6 +111,7 @@ def main(args: argparse.Namespace) -> None:
             dynamic=args.dynamic,
             with_postprocess=args.with_postprocess,
             score_threshold=args.score_threshold,
+            calibration=args.calibration and find_images(args.calibration, Path(os.devnull))[0],
             log=lambda text: print(f'{text} ...', file=sys.stderr, flush=True),
         )
     print_report(report)
@@ -116,6 +124,9 @@ def print_report(report: ExportReport) -> None:
     print(f'{report.file}: {metadata.dtype}, height x width {size}, batch free')
     for what, largest in report.largest().items():
         print(f'  {what}: differ by {largest:.2g} at most from torch')
+    if report.accuracy is not None:
+        before, after = report.accuracy
+        print(f'  bbox AP: {before:.3f} in float32, {after:.3f} in int8')
     print(f'  {report.seconds:.0f} s')
 
 

@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint on the test data of a config."""
+"""Evaluates a checkpoint, or an exported file, on the test data of a config."""
 
 import argparse
 import os
@@ -14,13 +14,17 @@ def parse_args() -> argparse.Namespace:
 examples:
   python tools/test.py configs/detr_r50_8xb2-150e_coco.py detr-r50.pth
   python tools/test.py CONFIG CHECKPOINT --show-dir pictures
+  python tools/test.py CONFIG exported.onnx
   python tools/test.py CONFIG CHECKPOINT --cfg-options test_evaluator.classwise=True
   tools/dist_test.sh CONFIG CHECKPOINT 8
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='weights, of any format that mmdetr reads, or a URL')
+    parser.add_argument(
+        'checkpoint',
+        help='weights, of any format that mmdetr reads, or a URL; or a file of tools/export.py',
+    )
     parser.add_argument(
         '--work-dir', help='folder for the log and the metrics (default: work_dirs/<config name>)'
     )
@@ -56,6 +60,7 @@ from mmengine.evaluator import DumpResults
 
 from mmdetr.config.options import read_config
 from mmdetr.config.refusals import refusals_in_one_line
+from mmdetr.deploy.evaluation import check_classes, is_exported, use_exported
 from mmdetr.engine import DetectionRunner
 
 
@@ -67,6 +72,8 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.allow_mismatch:
         cfg.allow_mismatch = True
+    if is_exported(args.checkpoint):
+        use_exported(cfg, args.checkpoint)
     if args.show_dir is not None:
         hooks = cfg.get('default_hooks') or {}
         drawing = dict(hooks.get('visualization') or {}, test_out_dir=args.show_dir)
@@ -80,6 +87,9 @@ def main(args: argparse.Namespace) -> None:
     try:
         with refusals_in_one_line(cfg):
             runner = DetectionRunner.from_cfg(cfg)
+            if is_exported(args.checkpoint):
+                check_classes(runner, args.checkpoint)
+                runner.has_loaded = True
             if args.out is not None:
                 runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
             runner.test()

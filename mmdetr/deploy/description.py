@@ -9,8 +9,10 @@ from typing import Any
 from mmengine.model import BaseModel
 
 from mmdetr.apis.inference import test_pipeline
+from mmdetr.datasets.transforms import PackDetInputs, Resize
 from mmdetr.models.data_preprocessor import DetDataPreprocessor
 from mmdetr.models.fast.winograd import WinogradConv2d
+from mmdetr.models.heads.detr_mask_head import DETRMaskHead
 from mmdetr.models.layers.positional_encoding import LearnedPositionalEncoding
 from mmdetr.version import __version__
 
@@ -74,7 +76,7 @@ def describe(
         pad_size_divisor=divisor,
         scale=scale,
         keep_ratio=keep_ratio,
-        exif_frame=load.exif_frame,
+        exif_frame=getattr(load, 'exif_frame', 'shown'),
         size=None if size is None else list(size),
         sides=_sides(model),
         padded=not one_size,
@@ -90,6 +92,12 @@ def _check_model(model: BaseModel) -> None:
             f'{type(model.data_preprocessor).__name__} prepares batches in a way of its own, which '
             'an exported file cannot repeat: use DetDataPreprocessor'
         )
+    if isinstance(model.bbox_head, DETRMaskHead):
+        raise ExportError(
+            f'{type(model.bbox_head).__name__}: masks have no exported form yet; the boxes of this '
+            "model are exported with --cfg-options model.bbox_head.type=DETRHead and the head's "
+            'mask settings taken out of the config'
+        )
     if any(isinstance(module, WinogradConv2d) for module in model.modules()):
         raise ExportError('the model went through optimize_for_inference: export it before')
 
@@ -100,13 +108,12 @@ def _resize_rule(model: BaseModel) -> tuple[list[int | None] | None, bool]:
     scale: list[int | None] | None = None
     keep_ratio = False
     for step in steps.transforms:
-        name = type(step).__name__
-        if name == 'Resize' and scale is None:
+        if type(step) is Resize and scale is None:
             scale, keep_ratio = list(step.scale), step.keep_ratio
-        elif name != 'PackDetInputs':
+        elif not isinstance(step, PackDetInputs):
             raise ExportError(
-                f'the test pipeline has the step {name}, which an exported file cannot repeat: it '
-                'may hold LoadImageFromFile, one Resize and PackDetInputs'
+                f'the test pipeline has the step {type(step).__name__}, which an exported file '
+                'cannot repeat: it may hold LoadImageFromFile, one Resize and PackDetInputs'
             )
     return scale, keep_ratio
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 KEY = 'mmdetr'
 VERSION = 1
 
+# Formats that are written, and how their files' names end.
+SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
+
 
 class ExportedFileError(ValueError):
     """A file that is missing, broken, no export of mmdetr, or needs a package that is not there.

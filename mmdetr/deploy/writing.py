@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
+from mmdetr.utils.text import shorten
+
 from .description import ExportError
 from .metadata import KEY, ExportMetadata
 from .sessions import require
-
-SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
 
 
 def trace(network: nn.Module, metadata: ExportMetadata) -> ExportedProgram:
@@ -33,9 +33,16 @@ def trace(network: nn.Module, metadata: ExportMetadata) -> ExportedProgram:
             )
     # torch raises whatever its tracing leads it into.
     except Exception as error:
-        reason = str(error).strip().partition('\n')[0]
+        reason = _reason(error)
         hint = '' if metadata.size is not None else '; a fixed size may do: --size HEIGHT WIDTH'
         raise ExportError(f'torch.export cannot trace {metadata.model}: {reason}{hint}') from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of torch's message, and which guards it names."""
+    first, *lines = str(error).strip().splitlines()
+    guards = [line.strip(' -') for line in lines if line.startswith('  - ')]
+    return ' '.join([first.partition(' For more information')[0], shorten(guards, 2, ' ')]).strip()
 
 
 def write(program: ExportedProgram, file: Path, metadata: ExportMetadata, format: str) -> None:

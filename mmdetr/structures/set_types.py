@@ -6,12 +6,13 @@ Legend: L decoder layers, B images, N queries, K classes, M objects of one image
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from mmengine.utils import apply_to
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils._pytree import register_pytree_node
 
 from .class_activation import ClassActivation, SoftmaxClasses
 
@@ -70,6 +71,10 @@ class SetPrediction:
         """Best label of each query, [L, B, N], K for no object."""
         return self.class_activation.predicted_labels(self.logits)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _register_with_torch(cls)
+
     def __iter__(self) -> Iterator[Tensor]:
         """Unpack as ``logits, bboxes = model(inputs)``, whatever else there is."""
         return iter((self.logits, self.bboxes))
@@ -104,6 +109,26 @@ class SetPrediction:
     def float(self: Prediction) -> Prediction:
         """Return a copy whose floating point tensors are float32."""
         return self.map(lambda value: value.float() if value.is_floating_point() else value)
+
+
+def _register_with_torch(record: type[SetPrediction]) -> None:
+    """Let torch.export return such records: values are all fields but the meaning of classes."""
+
+    def flatten(prediction: SetPrediction) -> tuple[list[Any], ClassActivation]:
+        return [getattr(prediction, name) for name in names()], prediction.class_activation
+
+    def unflatten(values: Iterable[Any], class_activation: ClassActivation) -> SetPrediction:
+        fields = dict(zip(names(), values, strict=True))
+        return record(**fields, class_activation=class_activation)
+
+    def names() -> list[str]:  # asked late: a class becomes a dataclass after its registration
+        every = (field.name for field in dataclasses.fields(record))
+        return [name for name in every if name != 'class_activation']
+
+    register_pytree_node(record, flatten, unflatten)
+
+
+_register_with_torch(SetPrediction)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from mmdetr.datasets.transforms import (
     RandomIoUCrop,
@@ -62,12 +64,44 @@ def test_a_crop_drops_objects_outside():
     assert counts >= {1, 2}
 
 
+def test_crops_are_those_of_torchvision():
+    generator = torch.Generator().manual_seed(0)
+    reference, crops = v2.RandomIoUCrop(min_scale=0.5), RandomIoUCrop(min_scale=0.5)
+    for seed in range(60):
+        corners = torch.rand(6, 2, 2, generator=generator) * torch.tensor([320.0, 240.0])
+        bboxes = tv_tensors.BoundingBoxes(
+            torch.cat((corners.amin(1), corners.amax(1)), 1), format='XYXY', canvas_size=(240, 320)
+        )
+        torch.manual_seed(seed)
+        expected = reference.make_params([tv_tensors.Image(torch.zeros(3, 240, 320)), bboxes])
+        torch.manual_seed(seed)
+        found = crops.operation.make_params([bboxes])
+        assert {k: torch.as_tensor(v).tolist() for k, v in found.items()} == {
+            k: torch.as_tensor(v).tolist() for k, v in expected.items()
+        }
+
+
 def test_colours_change_and_boxes_do_not():
     torch.manual_seed(0)
     before, found = results(), RandomPhotometricDistort(prob=1.0)(results())
     assert found['img'].dtype == np.uint8
     assert (found['img'] != before['img']).any()
     np.testing.assert_array_equal(found['gt_bboxes'], before['gt_bboxes'])
+
+
+@pytest.mark.parametrize('prob', [1.0, 0.5])
+def test_colours_are_those_of_torchvision(prob):
+    generator = np.random.default_rng(0)
+    picture = generator.integers(0, 256, (6, 8, 3)).astype(np.uint8).repeat(5, 0).repeat(5, 1)
+    image = torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1)
+    for seed in range(12):
+        torch.manual_seed(seed)
+        expected = v2.RandomPhotometricDistort(p=prob)(image).permute(1, 2, 0).numpy()[..., ::-1]
+        torch.manual_seed(seed)
+        found = RandomPhotometricDistort(prob)(dict(img=picture.copy()))['img']
+        difference = np.abs(found.astype(int) - expected)
+        assert difference.max() <= 3, seed
+        assert difference.mean() < 0.6, seed
 
 
 def test_images_without_objects():

@@ -31,7 +31,7 @@ def sampling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return module
 
 
-def inputs(num_queries: int = 9, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+def inputs(num_queries: int = 13, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
     """Values, locations (some outside, on borders and on pixel centres) and weights."""
     torch.manual_seed(0)
     num_pixels = sum(height * width for height, width in SHAPES)

@@ -8,8 +8,9 @@ from .formatting import PackDetInputs
 from .loading import LoadAnnotations, LoadImageFromFile
 from .object_fields import add_object_field, keep_objects, object_fields
 from .panoptic_loading import LoadPanopticAnnotations, load_segment_ids
+from .photometric import RandomPhotometricDistort
 from .resize import Resize
-from .torchvision_v2 import RandomIoUCrop, RandomPhotometricDistort, RandomZoomOut
+from .torchvision_v2 import RandomIoUCrop, RandomZoomOut
 
 __all__ = [
     'LoadAnnotations',

@@ -18,6 +18,9 @@ from mmdetr.models.layers.deformable_attention import DeformableSampling
 _PIECE = 1024
 # Queries of whole images that share a table: small images are not worth one each.
 _GROUP = 16384
+# Pixels to a query from which on the plain form has the faster backward pass: the table's gradient
+# costs the same for a few queries as for many.
+_PIXELS_TO_A_QUERY = 4
 
 
 class FastDeformableSampling(DeformableSampling):
@@ -28,7 +31,8 @@ class FastDeformableSampling(DeformableSampling):
     takes 8 MiB beyond the table and the result, whatever the number of queries. Training keeps only
     the inputs, and computes indices and weights again in the backward pass.
 
-    Under torch.compile all queries are one piece. GPUs and exported models take ``grid_sample``.
+    Under torch.compile all queries are one piece. GPUs, exported models and the training of a few
+    queries on large maps take ``grid_sample``.
     """
 
     def forward(
@@ -39,7 +43,11 @@ class FastDeformableSampling(DeformableSampling):
         weights: Tensor,
     ) -> Tensor:
         """See :func:`mmdetr.models.layers.multi_scale_deformable_attention`."""
-        if value.device.type != 'cpu' or _is_exporting():
+        few = weights.shape[1] * _PIXELS_TO_A_QUERY < value.shape[1]
+        trains = torch.is_grad_enabled() and any(
+            each.requires_grad for each in (value, locations, weights)
+        )
+        if value.device.type != 'cpu' or _is_exporting() or (few and trains):
             return super().forward(value, shapes, locations, weights)
         dtype = torch.promote_types(value.dtype, torch.float32)
         inputs = value.to(dtype), locations.to(dtype), weights.to(dtype)

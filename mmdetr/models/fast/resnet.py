@@ -11,6 +11,7 @@ from mmdetr.models.backbones.resnet import ResNet
 from .conv_norm import conv_norm, fold
 from .mask_head import FastMaskHead
 from .rep_vgg import fold_conv_norms
+from .timm_backbone import FastTimmBackbone, fold_joined_norms
 from .winograd import WinogradConv2d
 
 # With fewer channels the transforms cost more than the products save.
@@ -71,6 +72,8 @@ def fold_batch_norms(model: nn.Module, winograd: bool = False) -> None:
     for module in model.modules():
         if isinstance(module, FastResNet):
             fold(module, 'conv1', 'bn1')
+        elif isinstance(module, FastTimmBackbone):
+            fold_joined_norms(module.body)
         elif isinstance(module, FastBasicBlock | FastBottleneck):
             for i in (1, 2, 3) if isinstance(module, FastBottleneck) else (1, 2):
                 fold(module, f'conv{i}', f'bn{i}')

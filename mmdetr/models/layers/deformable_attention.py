@@ -52,10 +52,26 @@ def multi_scale_deformable_attention(
         factors.split(list(num_points), dim=3),
         strict=True,
     ):
-        maps = level.permute(0, 2, 3, 1).reshape(batch_size * num_heads, -1, height, width)
+        # The channels of a pixel stay side by side, where one point reads and writes them.
+        maps = level.transpose(1, 2).reshape(batch_size * num_heads, height, width, -1)
+        maps = maps.permute(0, 3, 1, 2)
         sampled = F.grid_sample(maps, points, align_corners=False)  # [B M, D / M, Q, P]
         sums.append((sampled * factor).sum(-1))
     return sum(sums[1:], sums[0]).view(batch_size, -1, num_queries).transpose(1, 2).to(value.dtype)
+
+
+def point_sizes(
+    shapes: Sequence[tuple[int, int]], num_points: Sequence[int], like: Tensor
+) -> Tensor:
+    """Return width and height of the level of each point, [P, 2], as ``like`` in dtype and device.
+
+    An exported model computes them from its input; ``new_tensor`` would keep those of the export.
+    """
+    sizes = [
+        torch.stack((like.new_full((number,), width), like.new_full((number,), height)), dim=-1)
+        for (height, width), number in zip(shapes, num_points, strict=True)
+    ]
+    return torch.cat(sizes)
 
 
 class DeformableSampling(nn.Module):
@@ -198,7 +214,5 @@ class MultiScaleDeformableAttention(nn.Module):
             share = [0.5 / number for number in self.num_points for _ in range(number)]
             scale = references[..., 2:] * offsets.new_tensor(share)[:, None]
         else:
-            pairs = zip(shapes, self.num_points, strict=True)
-            sizes = [(width, height) for (height, width), number in pairs for _ in range(number)]
-            scale = 1 / offsets.new_tensor(sizes)
+            scale = 1 / point_sizes(shapes, self.num_points, offsets)
         return references[..., :2] + offsets * scale

@@ -42,8 +42,9 @@ class DiscreteSampling(nn.Module):
         for (height, width), points in zip(
             shapes, locations.split(list(self.num_points), dim=3), strict=True
         ):
-            size = points.new_tensor((width, height))
-            x, y = (points * size + 0.5).long().clamp(0, height - 1).unbind(-1)
+            # Side by side, for a tensor of the size would fix it in an exported model.
+            sides = zip(points.unbind(-1), (width, height), strict=True)
+            x, y = [(each * side + 0.5).long().clamp(0, height - 1) for each, side in sides]
             indices.append(start + y * width + x.clamp(max=width - 1))
             start += height * width
         index = torch.cat(indices, dim=-1).transpose(1, 2).flatten(2)  # [B, M, Q P]

@@ -88,7 +88,7 @@ class Memory(NamedTuple):
         """Join maps [B, D, h, w] with their padding masks bool [B, h, w] or None."""
         shapes = [(each.shape[2], each.shape[3]) for each in features]
         masks = [
-            each.new_zeros((len(each), *shape), dtype=torch.bool) if mask is None else mask
+            each.new_zeros((each.shape[0], *shape), dtype=torch.bool) if mask is None else mask
             for each, mask, shape in zip(features, padding_masks, shapes, strict=True)
         ]
         padding_mask = None
@@ -96,7 +96,7 @@ class Memory(NamedTuple):
             padding_mask = torch.cat([mask.flatten(1) for mask in masks], dim=1)
         sizes = [_valid_size(mask) for mask in masks]
         ratios = [
-            size / size.new_tensor((width, height))
+            torch.stack((size[:, 0] / width, size[:, 1] / height), dim=-1)
             for size, (height, width) in zip(sizes, shapes, strict=True)
         ]
         return cls(

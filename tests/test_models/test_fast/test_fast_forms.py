@@ -87,6 +87,25 @@ def test_conv_norm_is_its_parts(kind, relu, with_shortcut, recording):
         torch.testing.assert_close(gradient, wanted, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize('kernel_size', [1, 3])
+@pytest.mark.parametrize('trained_norm', [False, True])
+def test_gradients_of_a_strided_convolution(kernel_size, trained_norm, monkeypatch):
+    """In the form for a CPU without AVX-512, twice over."""
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: 'AVX2')
+    torch.manual_seed(0)
+    conv = nn.Conv2d(2, 3, kernel_size, stride=2, padding=kernel_size // 2, bias=False).double()
+    norm = random_norm(nn.BatchNorm2d if trained_norm else FrozenBatchNorm2d, 3).double()
+    x = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    leaves = (x, *conv.parameters(), *norm.parameters())
+
+    def compute(*_):
+        return conv_norm(conv, norm, x, relu=False)
+
+    assert ('_Convolution' in compute().grad_fn.name()) == (kernel_size == 3)
+    assert torch.autograd.gradcheck(compute, leaves)
+    assert torch.autograd.gradgradcheck(compute, leaves)
+
+
 def test_trained_batch_norm_keeps_its_batch_statistics():
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(3, 4, 1, bias=False), random_norm(nn.BatchNorm2d, 4).train()
