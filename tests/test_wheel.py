@@ -72,6 +72,8 @@ def test_holds_configs_and_tools(wheel: Path) -> None:
         expected = {f'mmdetr/.mim/{file.relative_to(ROOT).as_posix()}' for file in files}
         assert expected <= set(names)
         assert len(expected) > 8
+    pages = {f'mmdetr/serving/pages/{name}.html' for name in ('index', 'docs')}
+    assert pages <= set(names)
 
 
 def test_lists_configs(mmdetr: Any) -> None:

@@ -48,6 +48,11 @@ examples:
         help='what a checkpoint computes in (default: %(default)s)',
     )
     model.add_argument(
+        '--runtime',
+        choices=('onnxruntime', 'openvino'),
+        help="of an exported file: openvino reads .onnx, too (default: the file's own)",
+    )
+    model.add_argument(
         '--allow-mismatch',
         action='store_true',
         help='go on where checkpoint and config do not belong together',
@@ -130,7 +135,7 @@ def build(args: argparse.Namespace, max_batch: int) -> Predictor:
         from mmdetr.serving.runtime_predictor import RuntimePredictor
 
         with errors_in_one_line(ExportedFileError):
-            return RuntimePredictor.from_file(args.config, max_batch)
+            return RuntimePredictor.from_file(args.config, max_batch, args.runtime)
     from mmdetr.config.options import read_config
     from mmdetr.config.refusals import refusals_in_one_line
     from mmdetr.serving.torch_predictor import TorchPredictor

@@ -27,9 +27,11 @@ class RuntimePredictor:
         self._detector = detector
 
     @classmethod
-    def from_file(cls, file: str | os.PathLike, max_batch: int) -> 'RuntimePredictor':
-        """Load a file that ``mmdetr export`` wrote; raises what RuntimeDetector raises."""
-        return cls(RuntimeDetector(file, batch_size=max_batch))
+    def from_file(
+        cls, file: str | os.PathLike, max_batch: int, runtime: str | None = None
+    ) -> 'RuntimePredictor':
+        """Load a file that ``mmdetr export`` wrote; arguments and errors of RuntimeDetector."""
+        return cls(RuntimeDetector(file, runtime, batch_size=max_batch))
 
     def prepare(self, image: np.ndarray) -> Prepared:
         """See :class:`mmdetr.serving.predictor.Predictor`."""
