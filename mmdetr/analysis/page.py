@@ -22,7 +22,7 @@ nav a{display:inline-block;margin:0 12px 6px 0}
 table{border-collapse:collapse;font-size:.9rem;margin:8px 0}
 th,td{padding:4px 9px;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
-.text{text-align:left}td.text{white-space:normal;min-width:6em}
+.text{text-align:left}td.text{white-space:normal;min-width:9em}
 th{background:#f3f3f3}
 table.sortable th{cursor:pointer}
 th[aria-sort=ascending]::after{content:" \\25B2"}th[aria-sort=descending]::after{content:" \\25BC"}
@@ -38,7 +38,7 @@ figure{margin:14px 0}figure img{max-width:100%;height:auto;display:block}
 figcaption{font-size:.85rem;color:#444}
 pre{background:#f6f6f6;padding:8px;overflow-x:auto;font-size:.8rem;white-space:pre;overflow-wrap:normal}
 ul.plain{padding-left:18px}ul.plain li{overflow-wrap:anywhere}
-@media(max-width:500px){svg text{font-size:18px}}
+@media(max-width:500px){svg text{font-size:17px}}
 """
 _SCRIPT = """
 for(const table of document.querySelectorAll('table.sortable')){

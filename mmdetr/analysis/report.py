@@ -220,8 +220,10 @@ def _data_table(counts: dict[str, DataStatistics]) -> str:
         row = [name, each.num_images, int((each.per_image == 0).sum()), len(each.sides)]
         row += [float(each.per_image.mean()) if each.num_images else None]
         rows.append([*row, int(each.per_image.max(initial=0)), each.crowds, *sizes])
-    remark = f'Small boxes have less than {MEDIUM}² pixels of the original image, large ones more '
-    return table(heads, rows, digits=2) + note(f'{remark}than {LARGE}².')
+    remark = (
+        f'Small boxes have less than {MEDIUM} x {MEDIUM} pixels of the original image, large ones '
+    )
+    return table(heads, rows, digits=2) + note(f'{remark}more than {LARGE} x {LARGE}.')
 
 
 def _class_table(datasets: dict[str, Any], counts: dict[str, DataStatistics]) -> str:
