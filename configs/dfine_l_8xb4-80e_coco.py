@@ -1,8 +1,7 @@
 # D-FINE-L, 80 epochs on 8 GPUs x 4 images.
 #   tools/dist_train.sh configs/dfine_l_8xb4-80e_coco.py 8 --amp
 # Cost: not stated by the authors, 31.2 M parameters. Result of the authors: 54.0 AP
-# (Peterande/D-FINE, README.md); they load their best state again when the strong augmentation ends,
-# which is not done here.
+# (Peterande/D-FINE, README.md).
 _base_ = [
     '_base_/models/dfine_l.py',
     '_base_/datasets/coco_detection_640.py',
@@ -38,4 +37,5 @@ custom_hooks = [
         switch_epoch=72,
         switch_pipeline={{_base_.plain_pipeline}},
     ),
+    dict(type='BestStateHook', switch_epoch=72),
 ]

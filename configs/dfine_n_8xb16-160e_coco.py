@@ -41,4 +41,5 @@ custom_hooks = [
         switch_epoch=148,
         switch_pipeline={{_base_.plain_pipeline}},
     ),
+    dict(type='BestStateHook', switch_epoch=148),
 ]

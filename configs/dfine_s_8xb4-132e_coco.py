@@ -38,4 +38,5 @@ custom_hooks = [
         switch_epoch=120,
         switch_pipeline={{_base_.plain_pipeline}},
     ),
+    dict(type='BestStateHook', switch_epoch=120),
 ]

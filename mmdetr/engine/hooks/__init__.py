@@ -1,3 +1,4 @@
+from .best_state_hook import BestStateHook
 from .checkpoint_hook import CheckpointHook
 from .collapse_watch_hook import CollapseWatchHook
 from .dataset_check_hook import DatasetCheckHook
@@ -26,6 +27,7 @@ ALWAYS_REGISTERED = (
 
 __all__ = [
     'ALWAYS_REGISTERED',
+    'BestStateHook',
     'CheckpointHook',
     'CollapseWatchHook',
     'DatasetCheckHook',
