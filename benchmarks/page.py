@@ -164,11 +164,11 @@ def deformable_attention() -> Iterator[str]:
 
 
 def successors() -> Iterator[str]:
-    yield '## Deformable DETR and DINO, R50, batch 1, float32\n\n'
+    yield '## Successors, R50, batch 1, float32\n\n'
     yield (
-        "CPU seconds of one thread, against the authors' models with their PyTorch form of "
-        'deformable attention. Training is forward and backward without matching, losses and '
-        'denoising queries. The difference is the largest of logits and boxes.\n'
+        "CPU seconds of one thread, against transformers or the authors' models, these with their "
+        'PyTorch form of deformable attention. Training is forward and backward without matching, '
+        'losses and denoising queries. The difference is the largest of logits and boxes.\n'
     )
     for result in load('successors'):
         height, width = result['size']
@@ -176,7 +176,8 @@ def successors() -> Iterator[str]:
             [work, *map(summary, row['seconds'].values()), str(Ratio(*row['faster']))]
             for work, row in result['rows'].items()
         ]
-        columns = [f'{result["model"]}, {height} x {width}', 'authors', 'ours', 'x authors']
+        parties = list(result['rows']['inference']['seconds'])
+        columns = [f'{result["model"]}, {height} x {width}', *parties, f'x {parties[0]}']
         yield '\n' + table(columns, rows)
         yield f'\nDifference {result["difference"]:.1g}.\n' + origin(result)
 
