@@ -170,8 +170,10 @@ def take_placeholders(table: Table, used: Set) -> dict[int, str]:
         if type(each.get('id')) is not int or each['id'] != 0 or len(records) == 1:
             continue
         name = each.get('name')
+        if not isinstance(name, str) or 0 in used:
+            continue
         parent = each.get('supercategory') == 'none' and parents == {name}
-        if isinstance(name, str) and (parent or name.lower() in BACKGROUNDS) and 0 not in used:
+        if parent or name.lower() in BACKGROUNDS:
             found[0] = name
             table.records = [other for other in table.records if other is not each]
     return found

@@ -1,5 +1,6 @@
 """The end of a training of one command: the test of its best checkpoint, and what comes next."""
 
+import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -29,6 +30,8 @@ def score_and_tell(cfg: Config, config_file: Path) -> None:
         f'{name.rpartition("/")[2]} {scores[name]:.3f}' for name in SHOWN if name in scores
     )
     file = cfg.test_dataloader['dataset']['ann_file']
+    # As short as the user would type it.
+    checkpoint = Path(min(str(checkpoint), os.path.relpath(checkpoint), key=len))
     print(f'result: {said} on {Path(file).name} with {checkpoint}')
     print('\n'.join(next_commands(config_file, checkpoint)), flush=True)
 

@@ -61,9 +61,8 @@ def read_weights(file: str) -> Weights:
     if not any(name.startswith('bbox_head.') for name in content):  # a published backbone
         return Weights(file, None, content)
     architecture = checkpoint.layout.architecture
-    return Weights(
-        file, find_config_of(file, content, architecture.name if architecture else None), content
-    )
+    name = architecture.name if architecture else None
+    return Weights(file, find_config_of(file, content, name), content)
 
 
 def find_config_of(

@@ -184,3 +184,17 @@ def test_data_without_a_box_or_image(tmp_path: Path) -> None:
     coco_json(tmp_path / 'x/x.json', [dict(id=1, file_name='gone.jpg')], [], ['cat'])
     with pytest.raises(FormatError, match='no image is left: 1 images that are not there'):
         convert(tmp_path / 'x/x.json', tmp_path / 'out')
+
+
+def test_a_conversion_is_data_again(tmp_path: Path) -> None:
+    """Its images are elsewhere, and others of the same name beside it."""
+    for name in 'abcd':
+        picture(tmp_path / f'photos/images/{name}.jpg')
+        voc_xml(tmp_path / f'photos/xml/{name}.xml', [('cat', 1, 2, 3.5, 4)])
+        picture(tmp_path / f'{name}.jpg', (10, 10))
+    first = convert(tmp_path / 'photos', tmp_path / 'first')
+    second = convert(tmp_path / 'first', tmp_path / 'second')
+    assert {part: file.read_text() for part, file in first.files.items()} == {
+        part: file.read_text() for part, file in second.files.items()
+    }
+    assert second.image_root == tmp_path / 'photos/images'

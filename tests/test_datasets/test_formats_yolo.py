@@ -242,3 +242,24 @@ def test_class_lists_that_say_nothing(tmp_path: Path, names: str, message: str) 
 def test_gaps_between_class_numbers_stay(tmp_path: Path) -> None:
     boxes, _ = one_file(tmp_path, '2 0.5 0.5 0.2 0.2', 'names: {0: cat, 2: dog}')
     assert boxes['a.jpg'][0][0] == 'dog'
+
+
+def test_another_library_refuses_all_for_one_bad_row(tmp_path: Path) -> None:
+    """Why supervision's reader is not used: one bad row, or an unknown class, ends it.
+
+    Images in subfolders of the folder that it is given are not seen, without a word.
+    """
+    supervision = pytest.importorskip('supervision')
+    write(tmp_path / 'data.yaml', 'names: [cat]')
+    picture(tmp_path / 'images/a.jpg')
+    picture(tmp_path / 'images/deeper/b.jpg')
+    label = write(tmp_path / 'labels/a.txt', '0 0.5 0.5 0.2 0.2')
+    write(tmp_path / 'labels/deeper/b.txt', '0 0.5 0.5 0.2 0.2')
+    where = [str(tmp_path / name) for name in ('images', 'labels', 'data.yaml')]
+    assert len(supervision.DetectionDataset.from_yolo(*where)) == 1
+    assert len(read(tmp_path)[0]) == 2
+    for row in ('0 0,1 0,1 0,1 0,1', '7 0.5 0.5 0.2 0.2'):
+        label.write_text(f'0 0.5 0.5 0.2 0.2\n{row}\n')
+        with pytest.raises(ValueError, match=r'Invalid YOLO annotation|class_id 7'):
+            supervision.DetectionDataset.from_yolo(*where)
+        assert read(tmp_path)[0]['a.jpg'][0] == ('cat', 40, 32, 60, 48)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmdetr.datasets.box_formats import recognise_format
-from mmdetr.datasets.coco_table import Table, take_placeholders
+from mmdetr.datasets.coco_table import LARGEST_SIDE, Table, take_placeholders
 
 from .records import Box, Collection, FormatError, Picture, Problems
 from .sizes import ImageSizes
@@ -19,6 +19,7 @@ from .tree import SPLIT_NAMES, ImageIndex, Tree, split_of
 
 NAME = 'COCO JSON'
 SNIFFED = 2**20
+IMAGE_ROOT = 'image_root'  # in ``info``: where our own files have their images
 # Files of COCO itself that have other things than boxes, beside those that have.
 OTHER_TASKS = ('captions_', 'person_keypoints_', 'panoptic_', 'stuff_', 'image_info_')
 
@@ -62,13 +63,11 @@ def read_coco(tree: Tree, files: list[Path]) -> Collection:
         FormatError: A file is no COCO JSON, or its boxes are none of COCO's.
     """
     problems = Problems()
-    index = ImageIndex(tree.images())
+    read = [_File(path, _load(path), _parts_of(path, tree)) for path in files]
+    index = ImageIndex(_images(tree, read))
     sizes = ImageSizes(index.paths)
     owners: dict[Path, str] = {}
-    read = []
-    for path in files:
-        file = _File(path, _load(path), _parts_of(path, tree))
-        read.append(file)
+    for path, file in zip(files, read, strict=True):
         _read_categories(file)
         _read_images(file, tree, index, sizes, owners, problems)
         _read_boxes(file, tree.name(path), problems)
@@ -81,6 +80,14 @@ def read_coco(tree: Tree, files: list[Path]) -> Collection:
     return Collection(NAME, list(names), sorted(listed, key=lambda each: each.path), problems)
 
 
+def _images(tree: Tree, files: list[_File]) -> list[Path]:
+    """Return the images that can be meant; files of a conversion of ours say where they are."""
+    roots = {str(file.content['info'].get(IMAGE_ROOT)) for file in files}
+    if all(Path(root).is_dir() for root in roots):
+        return sorted({path for root in roots for path in Tree(Path(root)).images()})
+    return tree.images()
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(decode(read_bytes(path)))
@@ -89,6 +96,8 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise FormatError(f'{path} is no COCO JSON: it holds a {type(content).__name__}')
     content.setdefault('annotations', [])
+    if not isinstance(content.get('info'), dict):
+        content['info'] = {}
     for key in ('images', 'annotations', 'categories'):
         records = content.get(key)
         if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
@@ -113,7 +122,7 @@ def _read_categories(file: _File) -> None:
     take_placeholders(table, used)
     for record in table.records:
         number, name = record.get('id'), record.get('name')
-        if number is None or not isinstance(name, str) or not name.strip():
+        if not isinstance(number, int | str) or not isinstance(name, str) or not name.strip():
             raise FormatError(f'{file.path}: a category without id or name: {str(record)[:80]}')
         if number in file.names:
             raise FormatError(f'{file.path}: the category id {number} is used twice')
@@ -156,7 +165,7 @@ def _read_images(
             continue
         owners[path] = place
         stated = record.get('width'), record.get('height')
-        if not all(isinstance(side, int | float) and side >= 1 for side in stated):
+        if not all(isinstance(side, int | float) and 1 <= side < LARGEST_SIDE for side in stated):
             problems.repaired['sizes that the JSON does not state, taken from the image'].append(
                 place
             )

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from .coco_files import IMAGE_ROOT
 from .records import Box, Collection, FormatError, Picture
 from .split import PARTS
 
@@ -71,6 +72,8 @@ def write_coco(
             chosen = [each for each in collection.pictures if each.split == part]
             temporary = file.with_name(f'.{file.name}.{os.getpid()}')
             content = _content(chosen, collection.classes, root)
+            if images == 'reference':
+                content['info'] = {IMAGE_ROOT: str(root)}
             temporary.write_text(json.dumps(content), encoding='utf-8')
             temporary.replace(file)
     except OSError as error:
