@@ -248,6 +248,34 @@ def demo_bfloat16() -> Iterator[str]:
         yield table(['', 'bbox_mAP', 'bbox_mAP_50'], rows) + origin(result)
 
 
+def learning_curves() -> Iterator[str]:
+    yield '## Learning curves\n\n'
+    yield (
+        'AP against CPU minutes of training, one thread, validations left out; every line is one '
+        'seed.\n'
+    )
+    for result in load('learning_curves'):
+        group = result['group']
+        yield f'\n![AP against minutes](results/learning_curves_{group}.png)\n\n'
+        rows = []
+        for run in result['runs']:
+            last = run['curve'][-1]
+            reached = [
+                f'{point["minutes"]:.1f}' for point in run['curve'] if point['bbox_mAP_50'] >= 0.8
+            ]
+            rows.append(
+                [
+                    *(run['name'], str(run['seed']), f'{run["parameters"] / 1e6:.2f}'),
+                    *(str(last['epoch']), f'{last["minutes"]:.1f}'),
+                    *(f'{last[key]:.3f}' for key in ('bbox_mAP', 'bbox_mAP_50')),
+                    (reached or ['-'])[0],
+                ]
+            )
+        columns = [group, 'seed', 'parameters (M)', 'epochs', 'CPU minutes']
+        columns += ['bbox_mAP', 'bbox_mAP_50', 'minutes to 0.80']
+        yield table(columns, rows) + origin(result)
+
+
 def growth() -> Iterator[str]:
     yield '## How the cost grows\n'
     for result in load('growth'):
@@ -281,7 +309,7 @@ def gpu_check() -> Iterator[str]:
 SECTIONS = (
     *(inference, training_step, masks, fast_forms, deformable_attention, successors),
     *(criterion, coco_evaluation, data_loading),
-    *(demo_bfloat16, growth, gpu_check),
+    *(demo_bfloat16, learning_curves, growth, gpu_check),
 )
 
 
