@@ -11,7 +11,7 @@ from mmdetr.utils.text import shorten
 SCRATCH_IMAGES = 10_000
 SCRATCH_STEPS = 300_000
 # These sample few points in place of attending to a whole map, and learn from a few hundred images
-# where the backbone is trained already (benchmarks/README.md, "Learning curves").
+# where the backbone is trained already (docs/own_data.md). So do those with denoising queries.
 _QUICK_HEADS = ('DeformableDETRHead', 'RTDETRHead', 'DFINEHead')
 
 
@@ -124,10 +124,7 @@ def check_batch(cfg: Mapping, world_size: int) -> list[Finding]:
 
 def check_amount(cfg: Mapping, num_images: int, world_size: int) -> list[Finding]:
     """Compare images and steps with what DETR needs without published weights."""
-    if cfg.get('load_from') or cfg.get('resume') or _learns_quickly(cfg.get('model') or {}):
-        return []
-    # Successors that learn with denoising start on a few hundred images from a backbone's weights.
-    if any(value for _, value in find_key(cfg.get('model'), 'denoising')) and _has_backbone(cfg):
+    if cfg.get('load_from') or cfg.get('resume') or _learns_quickly(cfg):
         return []
     steps = _num_steps(cfg, num_images, world_size)
     if num_images >= SCRATCH_IMAGES and (steps is None or steps >= SCRATCH_STEPS):
@@ -143,10 +140,10 @@ def check_amount(cfg: Mapping, num_images: int, world_size: int) -> list[Finding
     ]
 
 
-def _learns_quickly(model: Mapping) -> bool:
-    backbone = model.get('backbone') or {}
-    trained = bool(backbone.get('pretrained') or backbone.get('init_cfg'))
-    return trained and (model.get('bbox_head') or {}).get('type') in _QUICK_HEADS
+def _learns_quickly(cfg: Mapping) -> bool:
+    """Successors start on a few hundred images from a trained backbone."""
+    head = (cfg.get('model') or {}).get('bbox_head') or {}
+    return bool(head.get('type') in _QUICK_HEADS or head.get('denoising')) and _has_backbone(cfg)
 
 
 def find_key(cfg: Any, wanted: str, path: str = '') -> Iterator[tuple[str, Any]]:
