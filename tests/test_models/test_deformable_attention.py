@@ -23,6 +23,7 @@ HEADS, CHANNELS = 2, 3
 def sampling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> DeformableSampling:
     """Both forms; the fast one in pieces of 4 queries, with one table or one for each image."""
     monkeypatch.setattr(fast, '_PIECE', 4)
+    monkeypatch.setattr(fast, '_PIXELS_TO_A_QUERY', 1000)  # the table for a few queries, too
     if 'image' in request.param:
         monkeypatch.setattr(fast, '_GROUP', 1)
     module = DeformableSampling(NUM_POINTS)

@@ -1,0 +1,159 @@
+"""One image and one training step of RT-DETRv2 and D-FINE against transformers on a CPU.
+
+    python benchmarks/realtime.py r18 [--size H W]
+    python benchmarks/realtime.py dfine-n --inference-only
+
+transformers' model is what `convert` writes of ours, so both have the same weights; outputs are
+compared at 32x32 pixels, where transformers' position encoding does not differ from the authors'.
+"ours" is a model as `init_detector` builds it, "optimised" the one of
+`init_detector(..., optimize=True)`, both in float32. A training step is the forward pass with all
+losses of two images of seven objects and the backward pass, with the same parameters frozen. Times
+are CPU seconds of one thread.
+"""
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from _common import ROOT, parser, ratio, summary, time_in_turns, write_result
+
+CONFIGS = {
+    'r18': 'rtdetrv2_r18vd_8xb2-120e_coco.py',
+    'r50': 'rtdetrv2_r50vd_8xb2-72e_coco.py',
+    'dfine-n': 'dfine_n_8xb16-160e_coco.py',
+    'dfine-l': 'dfine_l_8xb4-80e_coco.py',
+}
+OBJECTS = 7
+
+
+def our_model(name: str) -> Any:
+    import torch
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from mmdetr.registry import MODELS
+
+    init_default_scope('mmdetr')
+    torch.manual_seed(0)
+    config = Config.fromfile(ROOT / 'configs' / CONFIGS[name]).model
+    config.backbone.init_cfg = None
+    config.data_preprocessor.sizes = []
+    model = MODELS.build(config).eval()
+    for key, parameter in model.named_parameters():
+        # At the start all points are on a grid and all boxes alike.
+        if 'sampling_offsets' in key or 'reg_branch' in key:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model
+
+
+def their_model(ours: Any) -> Any:
+    """transformers' model with our weights, and what we freeze frozen."""
+    import torch
+    import transformers
+
+    from mmdetr.checkpoint import convert, read_checkpoint
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        torch.save(dict(state_dict=ours.state_dict()), folder / 'ours.pth')
+        source = read_checkpoint(str(folder / 'ours.pth'))
+        convert(source, folder / 'model.safetensors', 'huggingface')
+        config = transformers.AutoConfig.from_pretrained(folder)
+        frozen = any('Frozen' in type(each).__name__ for each in ours.backbone.modules())
+        config.freeze_backbone_batch_norms = frozen
+        model = transformers.AutoModelForObjectDetection.from_pretrained(folder, config=config)
+    stem = next(ours.backbone.stem.parameters()).requires_grad
+    for key, parameter in model.named_parameters():
+        if 'backbone' in key and 'embedder' in key:
+            parameter.requires_grad_(stem)
+    return model.eval()
+
+
+def samples(size: tuple[int, int]) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The same objects for ours and for transformers."""
+    import torch
+    from mmengine.structures import InstanceData
+
+    from mmdetr.structures import DetDataSample, cxcywh_to_xyxy
+
+    ours, theirs = [], []
+    for i in range(2):
+        bboxes = torch.rand(OBJECTS, 4) * 0.3 + 0.2
+        labels = torch.randint(80, (OBJECTS,))
+        sample = DetDataSample(metainfo=dict(img_id=i, img_shape=size, ori_shape=size))
+        scale = torch.tensor([size[1], size[0], size[1], size[0]])
+        sample.gt_instances = InstanceData(bboxes=cxcywh_to_xyxy(bboxes) * scale, labels=labels)
+        ours.append(sample)
+        theirs.append(dict(class_labels=labels, boxes=bboxes))
+    return ours, theirs
+
+
+def difference(ours: Any, theirs: Any) -> float:
+    """Largest difference of logits and boxes on an image that both see alike."""
+    import torch
+
+    image = torch.rand(1, 3, 32, 32)
+    theirs = copy.deepcopy(theirs)
+    theirs.config.num_queries = ours(image).logits.shape[2]
+    with torch.no_grad():
+        own, other = ours(image), theirs(image)
+    pairs = ((own.logits[-1], other.logits), (own.bboxes[-1], other.pred_boxes))
+    return max((first - second).abs().max().item() for first, second in pairs)
+
+
+def main() -> None:
+    options = parser(__doc__, repeats=3, size=(640, 640))
+    options.add_argument('model', choices=CONFIGS)
+    options.add_argument('--inference-only', action='store_true')
+    args = options.parse_args()
+    import torch
+
+    from mmdetr.apis.optimize import optimize_for_inference
+
+    torch.set_num_threads(1)
+    ours = our_model(args.model)
+    theirs = their_model(ours)
+    largest = difference(ours, theirs)
+    print(f'largest difference of logits and boxes: {largest:.1e}')
+    image, images = torch.rand(1, 3, *args.size), torch.rand(2, 3, *args.size)
+    own_samples, their_samples = samples(tuple(args.size))
+
+    def infer(model: Any) -> Callable[[], Any]:
+        return torch.no_grad()(lambda: model.eval()(image))
+
+    def our_step() -> None:
+        losses = ours.train()(images, None, own_samples, mode='loss')
+        ours.parse_losses(losses)[0].backward()
+        ours.zero_grad()
+
+    def their_step() -> None:
+        theirs.train()(images, labels=their_samples).loss.backward()
+        theirs.zero_grad()
+
+    works: dict[str, dict[str, Callable[[], Any]]] = {}
+    if not args.inference_only:
+        works['training'] = {'transformers': their_step, 'ours': our_step}
+    optimised = copy.deepcopy(ours)
+    works['inference'] = {
+        'transformers': infer(theirs),
+        'ours': infer(ours),
+        'optimised': infer(optimize_for_inference(optimised)),
+    }
+    rows = {}
+    for work, calls in works.items():
+        seconds = time_in_turns(calls, args.repeats, clock=time.process_time)
+        for name, times in seconds.items():
+            faster = ratio(seconds['transformers'], times)
+            rows[f'{work}, {name}'] = dict(seconds=times, faster=faster)
+            print(f'{work:10s}{name:14s}{summary(times):44s}{faster} x', flush=True)
+    write_result(
+        f'realtime_{args.model}_{args.size[0]}x{args.size[1]}',
+        dict(model=args.model, size=list(args.size), difference=largest, rows=rows),
+    )
+
+
+if __name__ == '__main__':
+    main()
