@@ -47,7 +47,7 @@ def _convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -
         # A product with a smaller matrix; oneDNN takes 2 to 12 times as long for the strided form.
         x = x[:, :, :: stride[0], :: stride[1]].contiguous(memory_format=torch.channels_last)
         stride = (1, 1)
-    options = (stride, conv.padding, conv.dilation, conv.groups)
+    options: tuple[Any, ...] = (stride, conv.padding, conv.dilation, conv.groups)
     if _slow_weight_gradient(conv, x, weight):
         return _Convolution.apply(x, weight, bias, options)
     return F.conv2d(x, weight, bias, *options)
