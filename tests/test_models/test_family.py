@@ -179,3 +179,23 @@ def test_checkpointed_activations_change_no_gradient(name: str) -> None:
             module.with_cp = True
         loss(model, data).backward()
         assert_close(gradients(model), expected)
+
+
+@pytest.mark.parametrize('name', FAMILY)
+def test_every_decoder_layer_predicts(name: str) -> None:
+    """What tools/analysis/decoder_layers.py scores: the last layer is the model's prediction."""
+    model, data = build(name).eval(), batch((2, 1))
+    with torch.no_grad():
+        maps = model.backbone(data['inputs'])
+        every = model.bbox_head(model.neck(maps), None, backbone_features=maps, all_layers=True)
+        expected = model(**data, mode='predict')
+        found = [
+            model.bbox_head.predict(every.layer(i), batch((2, 1))['data_samples']) for i in range(3)
+        ]
+    assert every.num_layers == 3
+    for image in range(2):
+        layers = [sample[image].pred_instances for sample in found]
+        last = expected[image].pred_instances
+        torch.testing.assert_close(layers[2].bboxes, last.bboxes)
+        torch.testing.assert_close(layers[2].scores, last.scores)
+        assert not any(torch.allclose(layers[i].scores, last.scores) for i in (0, 1))

@@ -151,39 +151,6 @@ def test_last_layer_is_what_the_test_tool_scores(
 
 
 @pytest.mark.parametrize(
-    'name',
-    [
-        'dino',
-        *(
-            pytest.param(f'{each}_detr', marks=pytest.mark.slow)
-            for each in ('conditional', 'dab', 'dn', 'deformable')
-        ),
-    ],
-)
-def test_layers_of_a_successor(name: str, tmp_path: Path) -> None:
-    """The last one scores as in a test, the others otherwise."""
-    runpy.run_path(str(TOOL))
-    found = {}
-    for loop in (dict(type='TestLoop'), dict(type='DecoderLayersLoop', nms_iou=0.5)):
-        kind = loop['type']
-        cfg = Config.fromfile(DEMO.with_name(f'{name}_tiny_1xb32-12e_shapes.py'))
-        cfg.merge_from_dict({**SMALL, 'test_dataloader.dataset.num_images': 40})
-        cfg.work_dir, cfg.experiment_name = str(tmp_path), f'{name} {kind}'
-        cfg.test_cfg = loop
-        runner = DetectionRunner.from_cfg(cfg)
-        torch.manual_seed(0)
-        for key, value in runner.model.bbox_head.named_parameters():
-            if 'branch' in key or 'anchors' in key or 'embedding' in key:
-                torch.nn.init.normal_(value, std=0.3)
-        found[kind] = runner.test()
-    layers = found['DecoderLayersLoop']['results'][::2]
-    assert [each['layer'] for each in layers] == [1, 2, 3]
-    assert found['TestLoop']['coco/bbox_mAP_50'] > 0
-    assert layers[-1]['AP50'] == pytest.approx(found['TestLoop']['coco/bbox_mAP_50'], abs=1e-12)
-    assert len({each['AP50'] for each in layers}) == 3
-
-
-@pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['none.py', 'none.pth'], 'config not found: none.py'),
