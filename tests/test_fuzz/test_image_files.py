@@ -56,6 +56,7 @@ def authors(content: bytes, stated: dict) -> np.ndarray | None:
             if image.format == 'EPS' or image.mode[0] in 'IF' or bits(image, content) > 8:
                 return None
             operation: Callable = UPRIGHT[1]
+            image.load()  # or the look for a tag would decode, and broken pixels be a broken tag
             with contextlib.suppress(Exception):  # a broken tag is none
                 operation = UPRIGHT.get(image.getexif().get(ORIENTATION), UPRIGHT[1])
             stored = np.asarray(image.convert('RGB'))[..., ::-1]
