@@ -73,6 +73,11 @@ class ExportMetadata:
         return json.dumps(dict(version=VERSION, **dataclasses.asdict(self)))
 
     @property
+    def multiple(self) -> int:
+        """What free sides are multiples of; if nothing is padded, of twice the largest stride."""
+        return self.pad_size_divisor if self.padded else int(self.sides[0] or 1)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of what the file takes."""
         if self.postprocess:

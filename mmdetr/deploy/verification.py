@@ -117,13 +117,13 @@ def network_sizes(metadata: ExportMetadata) -> list[Size]:
     """Three sizes (height, width) of images as the network sees them; one where no other fits."""
     if metadata.size is None:
         least, most = metadata.sides
-        divisor = metadata.pad_size_divisor
+        multiple = metadata.multiple
         wanted = [(96, 128), (128, 96), (65, 83)]
         if metadata.scale is not None:
             wanted = [(320, 448), (448, 320), (161, 223)]
         limit = most or max(map(max, wanted))
         clipped = [[max(least or 1, min(side, limit)) for side in size] for size in wanted]
-        return [(h // divisor * divisor, w // divisor * divisor) for h, w in clipped]
+        return [(h // multiple * multiple, w // multiple * multiple) for h, w in clipped]
     height, width = metadata.size
     if not metadata.padded:
         return [(height, width)]
@@ -206,6 +206,7 @@ def compare_predictions(
         tolerance: What is allowed.
     """
     units = dict(logits=tolerance.logits, bboxes=tolerance.bboxes)
+    yield _not_finite(ours, size)
     rows = [
         np.concatenate([each[name] / unit for name, unit in units.items()], -1)
         for each in (theirs, ours)
@@ -235,6 +236,7 @@ def compare_detections(
     if len(theirs) != len(ours):
         yield Difference('number of detections', size, abs(len(theirs) - len(ours)), 0)
         return
+    yield _not_finite(dict(scores=ours.scores, boxes=ours.boxes), size)
     scores = np.abs(theirs.scores[:, None] - ours.scores)
     boxes = cdist(theirs.boxes, ours.boxes, 'chebyshev') / max(size)
     other = theirs.labels[:, None] != ours.labels
@@ -246,3 +248,9 @@ def compare_detections(
     yield Difference('number of other labels', size, float(other[kept].sum()), 0)
     yield Difference('scores', size, float(scores[kept].max(initial=0)), tolerance.scores)
     yield Difference('boxes', size, float(boxes[kept].max(initial=0)), tolerance.bboxes)
+
+
+def _not_finite(arrays: Arrays, size: tuple[int, ...]) -> Difference:
+    """Half precision overflows, and what is no number cannot be compared."""
+    count = sum(int((~np.isfinite(each)).sum()) for each in arrays.values())
+    return Difference('number of infinite or undefined values', size, count, 0)

@@ -94,8 +94,8 @@ def onnx_to_openvino(onnx_file: Path, file: Path, metadata: ExportMetadata) -> N
 def _example(metadata: ExportMetadata) -> dict[str, torch.Tensor]:
     """Inputs of two images; a batch of one would be traced as a constant."""
     least = int(metadata.sides[0] or 1)
-    divisor = metadata.pad_size_divisor
-    free = (-(-side // divisor) * divisor for side in (least + 32, least + 64))
+    multiple = metadata.multiple
+    free = (-(-side // multiple) * multiple for side in (least + 32, least + 64))
     height, width = metadata.size or free
     sizes = [[height, width], [height - 1, width - 2]]
     arrays = dict(
@@ -115,12 +115,12 @@ def _dynamic_shapes(metadata: ExportMetadata) -> dict[str, dict[int, Any]]:
     sides: tuple[Any, ...] = ()
     if metadata.size is None:
         least, most = metadata.sides
-        divisor = metadata.pad_size_divisor
-        limits: dict[str, int] = dict(min=-(-int(least or 1) // divisor))
+        multiple = metadata.multiple
+        limits: dict[str, int] = dict(min=-(-int(least or 1) // multiple))
         if most is not None:
-            limits['max'] = most // divisor
+            limits['max'] = most // multiple
         symbols = (Dim(name, **limits) for name in ('height', 'width'))
-        sides = tuple(symbol if divisor == 1 else divisor * symbol for symbol in symbols)
+        sides = tuple(symbol if multiple == 1 else multiple * symbol for symbol in symbols)
     return {
         name: {0: batch, **dict(zip(places[name], sides, strict=False))} for name in metadata.inputs
     }
