@@ -12,7 +12,6 @@ from mmdetr.apis.inference import test_pipeline
 from mmdetr.datasets.transforms import PackDetInputs, Resize
 from mmdetr.models.data_preprocessor import DetDataPreprocessor
 from mmdetr.models.fast.winograd import WinogradConv2d
-from mmdetr.models.heads.detr_mask_head import DETRMaskHead
 from mmdetr.models.layers.positional_encoding import LearnedPositionalEncoding
 from mmdetr.version import __version__
 
@@ -42,7 +41,7 @@ def describe(
         size: (height, width) of the network's input.
         dynamic: Height and width are free, also where the pipeline makes all images alike.
         postprocess: Whether images come in and detections go out.
-        score_threshold: What to recommend.
+        score_threshold: What to recommend; by default what the checkpoint's operating point says.
 
     Raises:
         ExportError: The model, its pipeline or its preparation of batches has no exported form.
@@ -61,7 +60,9 @@ def describe(
             scale = [size[1], size[0]]
         _check_size(size, divisor)
         _check_encodings(model, size)
-    head = model.bbox_head
+    head, point = model.bbox_head, model.operating_point
+    if score_threshold is None and point.measured:
+        score_threshold = point.threshold
     classes = (model.dataset_meta or {}).get('classes')
     return ExportMetadata(
         mmdetr_version=__version__,
@@ -83,6 +84,7 @@ def describe(
         has_no_object=head.class_activation.has_no_object,
         max_per_img=head.max_per_img,
         score_threshold=score_threshold,
+        operating_point=point.to_dict(),
     )
 
 
@@ -92,7 +94,7 @@ def _check_model(model: BaseModel) -> None:
             f'{type(model.data_preprocessor).__name__} prepares batches in a way of its own, which '
             'an exported file cannot repeat: use DetDataPreprocessor'
         )
-    if isinstance(model.bbox_head, DETRMaskHead):
+    if getattr(model.bbox_head, 'mask_head', None) is not None:
         raise ExportError(
             f'{type(model.bbox_head).__name__}: masks have no exported form yet; the boxes of this '
             "model are exported with --cfg-options model.bbox_head.type=DETRHead and the head's "

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import Any
 
 # The key of the metadata in files of every format, and the version of what it holds.
 KEY = 'mmdetr'
@@ -46,6 +47,8 @@ class ExportMetadata:
         max_per_img: Detections of an image; None for as many as queries.
         score_threshold: Below it detections are better left out, as whoever exported says; None
             where nothing was said. Nothing is left out by itself.
+        operating_point: What a validation of the training found, by class, as
+            ``OperatingPoint.to_dict`` has it; None where the checkpoint states none.
     """
 
     mmdetr_version: str
@@ -67,6 +70,7 @@ class ExportMetadata:
     has_no_object: bool
     max_per_img: int | None
     score_threshold: float | None = None
+    operating_point: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """Write the text that an exported file carries under the key ``mmdetr``."""

@@ -10,6 +10,7 @@ import numpy as np
 from mmdetr.apis.images import ImageInput, is_single, to_pipeline_input
 from mmdetr.utils.arguments import check_at_least
 from mmdetr.utils.image_decoding import UnreadableImageError
+from mmdetr.utils.operating_point import META_KEY, operating_point_of
 
 from .detections import ImageDetections
 from .metadata import ExportMetadata
@@ -34,6 +35,8 @@ class RuntimeDetector:
         metadata: What the file says about itself.
         classes: Names of the classes; numbers as text where the file names none.
         score_threshold: What the file recommends, or None. Detections come with all scores.
+        operating_point: Score thresholds by class that a validation of the training found best;
+            0.3 where none did.
 
     Raises:
         ExportedFileError: The file is missing, broken or no export of mmdetr, or its runtime is
@@ -55,6 +58,7 @@ class RuntimeDetector:
         names = self.metadata.classes or map(str, range(self.metadata.num_classes))
         self.classes = tuple(names)
         self.score_threshold = self.metadata.score_threshold
+        self.operating_point = operating_point_of({META_KEY: self.metadata.operating_point})
         self._load = FileLoader(self.metadata.exif_frame)
 
     @overload

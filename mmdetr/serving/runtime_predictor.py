@@ -23,7 +23,9 @@ class RuntimePredictor:
     def __init__(self, detector: RuntimeDetector) -> None:
         self.name = detector.file.name
         self.classes: Sequence[str] = detector.classes
-        self.score_thr = 0.5 if detector.score_threshold is None else detector.score_threshold
+        self.score_thr = detector.operating_point.threshold
+        if detector.score_threshold is not None:
+            self.score_thr = detector.score_threshold
         self._detector = detector
 
     @classmethod

@@ -34,10 +34,9 @@ class TorchPredictor:
         ValueError: The config has no test data, whose pipeline prepares the images.
     """
 
-    score_thr = 0.5
-
     def __init__(self, model: Any, name: str) -> None:
         self.name = name
+        self.score_thr = model.operating_point.threshold
         self.classes: Sequence[str] = tuple((model.dataset_meta or {}).get('classes', ()))
         self.attention = attention_kind(model)
         self._model = model

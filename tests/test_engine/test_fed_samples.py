@@ -22,7 +22,7 @@ from tests.helpers.coco_files import annotation, image, write_coco, write_images
 
 ROOT = Path(__file__).parents[2]
 SHAPES = ROOT / 'configs' / 'detr_tiny_1xb32-12e_shapes.py'
-MASKS = ROOT / 'configs' / 'detr_tiny_1xb16-5e_shapes_masks.py'
+MASKS = ROOT / 'configs' / 'detr_tiny_1xb16-10e_shapes_masks.py'
 SMALL = {
     'train_dataloader.batch_size': 4,
     'train_dataloader.num_workers': 0,

@@ -38,6 +38,7 @@ class Fixed(FakePredictor):
     """The same three detections in every image of 300 x 200 pixels."""
 
     classes = NAMES
+    score_thr = 0.6
 
     def predict(self, batch: Sequence[Prepared]) -> list[Detections]:
         areas = np.zeros((3, 200, 300), np.uint8)
@@ -219,7 +220,7 @@ def test_keyboard_alone(chromium: Page, url: str, image: Path) -> None:
     assert focused == ['cat', '0.90']
     page.run('document.querySelector("#score").focus()')
     page.press('ArrowRight')
-    assert page.run('document.querySelector("#score-text").innerText') == '0.51'
+    assert page.run('document.querySelector("#score-text").innerText') == '0.61'
 
 
 def test_on_a_phone(chromium: Page, url: str, image: Path) -> None:
@@ -247,7 +248,7 @@ def test_download(chromium: Page, url: str, image: Path, tmp_path: Path) -> None
     assert record['file'] == 'grey.png'
     assert record['boxes'] == BOXES[:2].tolist()
     assert record['names'] == list(NAMES)
-    assert record['score_thr'] == 0.5
+    assert record['score_thr'] == 0.6
     assert len(record['masks']) == len(record['queries']) == 2
 
 

@@ -11,6 +11,7 @@ import pytest
 from mmdetr.deploy import ImageDetections
 from mmdetr.serving.predictor import NoAttentionError, as_text
 from mmdetr.serving.runtime_predictor import RuntimePredictor
+from mmdetr.utils.operating_point import OperatingPoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +22,7 @@ class Exported:
     file = Path('folder/model.onnx')
     classes = ('cat', 'dog')
     score_threshold = None
+    operating_point = OperatingPoint(None)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         return height // 2, width // 2
@@ -41,7 +43,7 @@ class Exported:
 def test_exported_file() -> None:
     detector: Any = Exported()
     predictor = RuntimePredictor(detector)
-    assert (predictor.name, predictor.score_thr, predictor.attention) == ('model.onnx', 0.5, None)
+    assert (predictor.name, predictor.score_thr, predictor.attention) == ('model.onnx', 0.3, None)
     image = np.zeros((4, 6, 3), np.uint8)
     image[..., 2] = 51  # blue: the detector takes BGR
     prepared = predictor.prepare(image)
