@@ -68,7 +68,7 @@ WITHOUT_DETECTOR = (
     Base(
         'rtdetrv2_mobilenetv2_1xb4-40e_custom',
         3_000,
-        'no GPU: the small RT-DETRv2 at 416 x 320 is what a CPU trains in an hour',
+        'no GPU: the small RT-DETRv2 at 416 x 320 is what two CPU cores train in an hour',
     ),
 )
 # From weights of a whole detector the classes are new, the boxes are not.
