@@ -112,7 +112,9 @@ def _with_named_model(options: Options) -> Options:
     try:
         entry = find_model(name)
         weights = options.weights or fetch_weights(entry.weights, entry.sha256)
-    except (UnknownModelError, OSError, CheckpointError) as error:
+    except UnknownModelError as error:
+        raise RecipeError(f'--model: config not found: {name}, and {error}') from None
+    except (OSError, CheckpointError) as error:
         raise RecipeError(f'--model: {error}') from None
     return replace(options, model=entry.config, weights=weights)
 

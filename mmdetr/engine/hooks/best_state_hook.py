@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmdetr.registry import HOOKS
 from mmdetr.utils.arguments import check_at_least
 
+from ..loops import ResumableEpochLoop
 from ..resume.find import read_training
 from ..resume.history import ValidationHistory
 from ..resume.optimizer import settings_of, take_up_settings
@@ -39,6 +40,15 @@ class BestStateHook(Hook):
         check_at_least(1, 'BestStateHook', switch_epoch=switch_epoch)
         self.switch_epoch = switch_epoch
         self.metric = metric
+
+    def before_train(self, runner: Any) -> None:
+        """Refuse what cannot load a whole state in the middle of a training.
+
+        Raises:
+            TypeError: The runner is mmengine's own, or trains by iterations.
+        """
+        if not isinstance(runner.train_loop, ResumableEpochLoop):
+            raise TypeError('BestStateHook needs a DetectionRunner that trains by epochs')
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Save the state of a new best epoch with strong augmentation.
