@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from mmdetr.checkpoint import CheckpointError, CheckpointFile, fetch_weights, read_checkpoint
 from mmdetr.checkpoint.config_text import parse_config
+from mmdetr.checkpoint.foreign_files import is_safetensors, is_torch_zip
 from mmdetr.config.package_configs import PREFIX, find_config
 from mmdetr.config.reading import load_config
 from mmdetr.zoo import ModelEntry, UnknownModelError, find_model, known_models
@@ -77,4 +78,6 @@ def _is_checkpoint(word: str) -> bool:
         return True
     if word.startswith(PREFIX) or word.endswith(_CONFIG_SUFFIXES):
         return False
-    return word.endswith(_CHECKPOINT_SUFFIXES) or Path(word).is_file()
+    if word.endswith(_CHECKPOINT_SUFFIXES) or not Path(word).is_file():
+        return word.endswith(_CHECKPOINT_SUFFIXES)
+    return is_torch_zip(word) or is_safetensors(word)
