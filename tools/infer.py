@@ -165,6 +165,8 @@ def detect(cfg: Config, weights: Any, args: argparse.Namespace) -> int:
     source = open_source(args.images, outputs.out_dir)
     visualizer = DetVisualizer(font=args.font)
     model: Any = init_detector(cfg, weights, args.device, allow_mismatch=args.allow_mismatch)
+    if args.mask_png and getattr(model.bbox_head, 'mask_head', None) is None:
+        sys.exit('error: --mask-png needs a model with masks, and this one has none')
     visualizer.dataset_meta = model.dataset_meta
     visualizer.operating_point = model.operating_point
     if args.score_thr is None:

@@ -92,6 +92,11 @@ def infer(folder: Path, config: Path, **options) -> int:
         allow_mismatch=False,
         mask_png=True,
         font=None,
+        model=None,
+        batch_size=1,
+        no_draw=False,
+        save_txt=False,
+        save_json=False,
     )
     return tool['main'](Namespace(**{**arguments, **options}))
 

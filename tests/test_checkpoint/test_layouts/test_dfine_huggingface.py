@@ -34,7 +34,8 @@ def folder(ours, tmp_path_factory):
     torch.save(dict(state_dict=ours.state_dict()), path / 'ours.pth')
     source = read_checkpoint(str(path / 'ours.pth'))
     written = convert(source, path / 'model.safetensors', 'huggingface')
-    assert [each.name for each in written] == ['model.safetensors', 'config.json']
+    names = ['model.safetensors', 'config.json', 'preprocessor_config.json']
+    assert [each.name for each in written] == names
     return path
 
 
