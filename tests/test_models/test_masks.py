@@ -256,3 +256,20 @@ def test_segments_of_few_pixels_go_to_others(pixels, kept):
     assert [each['area'] for each in result.segments] == areas
     assert (result.ids == 2).sum() == (pixels if kept == 2 else 0)
     assert (result.ids > 0).all()
+
+
+def test_masks_on_a_backbone_of_timm():
+    pytest.importorskip('timm')
+    init_default_scope('mmdetr')
+    cfg = config()
+    cfg['backbone'] = dict(
+        type='TimmBackbone',
+        model_name='mobilenetv2_100',
+        out_indices=(1, 2, 3, 4),
+        norm_frozen=False,
+    )
+    model = MODELS.build(cfg)
+    losses = model(**batch(sample(), sample()), mode='loss')
+    sum(losses.values()).backward()
+    assert model.backbone.body.conv_stem.weight.grad.abs().sum() > 0
+    assert len(masks_of(predict(model))) == NUM_QUERIES
