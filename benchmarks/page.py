@@ -256,6 +256,8 @@ def learning_curves() -> Iterator[str]:
     )
     for result in load('learning_curves'):
         group = result['group']
+        if 'note' in result:
+            yield f'\n{result["note"]}\n'
         yield f'\n![AP against minutes](results/learning_curves_{group}.png)\n\n'
         rows = []
         for run in result['runs']:

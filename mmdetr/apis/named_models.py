@@ -10,7 +10,7 @@ from mmdetr.checkpoint.config_text import parse_config
 from mmdetr.checkpoint.foreign_files import is_safetensors, is_torch_zip
 from mmdetr.config.package_configs import PREFIX, find_config
 from mmdetr.config.reading import load_config
-from mmdetr.zoo import ModelEntry, UnknownModelError, find_model, known_models
+from mmdetr.zoo import ModelEntry, known_models, unknown_model
 
 _CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 _CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.safetensors', '.bin')
@@ -42,11 +42,7 @@ def find_named(word: str) -> tuple[Config, str | CheckpointFile | None]:
     try:
         return load_config(word), None
     except FileNotFoundError as error:
-        try:
-            find_model(word)
-        except UnknownModelError as unknown:
-            raise FileNotFoundError(f'{error}, and {unknown}') from error
-        raise
+        raise FileNotFoundError(f'{error}, and {unknown_model(word)}') from error
 
 
 def config_in(file: CheckpointFile) -> Config:

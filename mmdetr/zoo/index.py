@@ -67,11 +67,17 @@ def find_model(name: str) -> ModelEntry:
         UnknownModelError: There is none; the message has the closest names.
     """
     models = known_models()
-    if name in models:
-        return models[name]
+    if name not in models:
+        raise UnknownModelError(unknown_model(name))
+    return models[name]
+
+
+def unknown_model(name: str) -> str:
+    """Say that no model has that name, with the closest names."""
+    models = known_models()
     close = difflib.get_close_matches(name.lower().replace('_', '-'), models, n=3, cutoff=0.4)
     hint = f'; close names: {", ".join(close)}' if close else ''
-    raise UnknownModelError(f'there is no model {name!r}{hint} (mmdetr models lists them all)')
+    return f'there is no model {name!r}{hint} (mmdetr models lists them all)'
 
 
 def models_table() -> str:
