@@ -43,10 +43,7 @@ class DetectedImage:
         threshold: float | OperatingPoint,
     ) -> None:
         pred = sample.pred_instances.cpu()
-        if isinstance(threshold, OperatingPoint):
-            pred = above_operating_point(pred, threshold, classes)
-        else:
-            pred = pred[pred.scores >= threshold]
+        pred = above_operating_point(pred, threshold, classes)
         pred = pred[pred.scores.argsort(descending=True)]
         self.image = image
         self.boxes: np.ndarray = pred.bboxes.numpy()

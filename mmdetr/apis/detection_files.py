@@ -31,10 +31,7 @@ def to_record(
         where: More entries, as the place in a video.
     """
     pred = sample.pred_instances.cpu()
-    if isinstance(score_thr, OperatingPoint):
-        pred = above_operating_point(pred, score_thr, classes)
-    else:
-        pred = pred[pred.scores >= score_thr]
+    pred = above_operating_point(pred, score_thr, classes)
     pred = pred[pred.scores.argsort(descending=True)]
 
     def name(label: int) -> str:

@@ -63,15 +63,17 @@ class DetDataSample(BaseDataElement):
 
 
 def above_operating_point(
-    pred: InstanceData, point: OperatingPoint, classes: Sequence[str] = ()
+    pred: InstanceData, point: OperatingPoint | float, classes: Sequence[str] = ()
 ) -> InstanceData:
     """Take the predictions of an image that reach the threshold of their class.
 
     Args:
         pred: ``scores`` [N], ``labels`` [N] and more.
-        point: Of the model, as the ``operating_point`` of a detector.
+        point: Of the model, as the ``operating_point`` of a detector; or one score for all classes.
         classes: Names by label.
     """
+    if not isinstance(point, OperatingPoint):
+        return pred[pred.scores >= point]
     thresholds = point.thresholds(pred.labels.tolist(), classes)
     # In float64: rounded to the scores' own type, a threshold may equal a score below it.
     return pred[
