@@ -81,7 +81,11 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdetr', 'mmdetr.*']),
-    package_data={'mmdetr.serving.pages': ['*.html'], 'mmdetr.zoo': ['models.json']},
+    package_data={
+        'mmdetr.recipes': ['measured.json'],
+        'mmdetr.serving.pages': ['*.html'],
+        'mmdetr.zoo': ['models.json'],
+    },
     cmdclass={'build_py': BuildWithConfigs},
     entry_points={'console_scripts': ['mmdetr = mmdetr.cli:main']},
     python_requires='>=3.10',

@@ -1,11 +1,14 @@
 """What is chosen for a training on a folder of data, and how it is written down."""
 
+import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from mmdetr.checkpoint import save_file
 from mmdetr.config.package_configs import package_configs
@@ -15,6 +18,7 @@ from mmdetr.recipes.child_config import config_text, format_value
 from mmdetr.recipes.choose import WITHOUT_DETECTOR, fine_tuning_candidates
 from mmdetr.recipes.result import best_checkpoint
 from mmdetr.recipes.schedule import accumulated_batches, epochs_for, schedule_changes
+from mmdetr.recipes.worth import MEASURED, describe_worth
 from mmdetr.registry import MODELS
 from tests.helpers.foreign_data import picture, write
 
@@ -114,6 +118,16 @@ def test_prepare_writes_a_short_config(photos: Path, monkeypatch: Any, capsys: A
     said = capsys.readouterr().out
     assert 'config: rtdetrv2_mobilenetv2_1xb4-40e_custom, since no GPU: the small' in said
     assert 'length: 3 epochs, 6 steps of 4 images' in said
+    assert 'worth: on 292 photographs of blood cells (BCCD), one seed, DETR of 3.9 M par' in said
+    # Among others: from scratch, on so few.
+    assert '\nwarning: training from scratch on 8 images' in said
+    assert re.search(r'\nchecked: 0 errors, \d warnings\n', said)
+    chosen, data = (file.parent / 'preparation.txt').read_text().split('\n\n')
+    assert [line.partition(':')[0] for line in chosen.splitlines()] == [
+        *('config', 'weights', 'worth', 'length')
+    ]
+    assert data.startswith('YOLO: 10 images of photos\n')
+    assert all(line in said for line in data.splitlines())
     text = file.read_text()
     assert "_base_ = 'mmdetr::rtdetrv2_mobilenetv2_1xb4-40e_custom.py'" in text
     assert len(text.splitlines()) < 60
@@ -139,6 +153,75 @@ def test_prepare_writes_a_short_config(photos: Path, monkeypatch: Any, capsys: A
 def test_a_start_that_broke_off_is_begun_again(photos: Path) -> None:
     write(Path('work_dirs/photos/annotations/train.json'), 'half')
     assert prepare('photos', Options(weights='none')).is_file()
+
+
+def test_data_that_the_check_refuses_leave_no_config(photos: Path) -> None:
+    """Pictures whose header and end are right, and whose pixels are not."""
+    for file in (photos / 'images').iterdir():
+        Image.effect_noise((64, 48), 50).save(file.with_suffix('.png'))
+        file.unlink()
+    for file in (photos / 'images').iterdir():
+        content = bytearray(file.read_bytes())
+        content[200:260] = bytes(60)
+        file.write_bytes(content)
+    with pytest.raises(RecipeError, match=r'cannot be trained on: .*images decoded cannot be used'):
+        prepare('photos', Options(weights='none'))
+    assert not Path('work_dirs/photos/photos.py').exists()
+
+
+@pytest.mark.parametrize(('pixels', 'left'), [('auto', 3.0), ('edges', 3.0), ('inclusive', 2.0)])
+def test_voc_pixels(tmp_path: Path, monkeypatch: Any, pixels: Any, left: float) -> None:
+    monkeypatch.chdir(tmp_path)
+    for index in range(5):
+        picture(tmp_path / f'cells/images/{index}.jpg')
+        box = '<xmin>3</xmin><ymin>4</ymin><xmax>20</xmax><ymax>30</ymax>'
+        write(
+            tmp_path / f'cells/annotations_voc/{index}.xml',
+            f'<annotation><object><name>RBC</name><bndbox>{box}</bndbox></object></annotation>',
+        )
+    prepare('cells', Options(weights='none', voc_pixels=pixels))
+    content = json.loads(Path('work_dirs/cells/annotations/train.json').read_text())
+    assert {each['bbox'][0] for each in content['annotations']} == {left}
+
+
+SMALL = 'rtdetrv2_mobilenetv2_1xb4-40e_custom'
+
+
+@pytest.mark.parametrize(
+    ('config', 'start', 'number', 'steps', 'said'),
+    [
+        # What was measured last at or before a quarter, half and all of the steps.
+        (SMALL, 'backbone', 292, 2993, 'this model from an .* 0.826, 0.891, 0.908 after 730, 1460'),
+        (SMALL, 'backbone', 292, 100, 'had bbox_mAP_50 0.483 after 146 steps .* as many, 292'),
+        (SMALL, 'backbone', 40, 3000, 'You have fewer images, 40: expect less. Other data differ$'),
+        (SMALL, 'none', 2000, 9, 'DETR of 3.9 .* bbox_mAP 0.006 after 438 .* more images, 2000'),
+        ('dino_4scale_r50_8xb2-12e_coco', 'backbone', 292, 500, 'DINO of 3.0 M .* 0.102, 0.486'),
+        ('dfine_n_8xb16-160e_coco', 'backbone', 292, 500, '^this model was not m.*; on .* RT-DETR'),
+        ('/x/my_model.py', 'detector', 292, 500, '^a start from a whole detector was not meas'),
+    ],
+)
+def test_worth(config: str, start: Any, number: int, steps: int, said: str) -> None:
+    assert re.search(said, describe_worth(config, start, number, steps))
+
+
+def test_measured_numbers_are_those_of_their_sources() -> None:
+    measured = json.loads(MEASURED.read_text())
+    for run in measured['runs']:
+        source = Path(__file__).parents[1] / run['source']
+        if source.suffix == '.py':
+            assert f'bbox_mAP {run["curve"][-1]["bbox_mAP"]}' in source.read_text()
+            continue
+        (theirs,) = (
+            each
+            for each in json.loads(source.read_text())['runs']
+            if (each['name'], each['seed']) == (run['name'], run['seed'])
+        )
+        steps = math.ceil(measured['images'] / measured['batch'])
+        for ours, point in zip(run['curve'], theirs['curve'], strict=True):
+            assert ours['steps'] == point['epoch'] * steps
+            assert ours['minutes'] == pytest.approx(point['minutes'], abs=0.051)
+            for key in ('bbox_mAP', 'bbox_mAP_50'):
+                assert ours[key] == pytest.approx(point[key], abs=0.00051)
 
 
 def test_a_coco_config_gets_the_data_and_its_metric(photos: Path) -> None:

@@ -79,7 +79,10 @@ newest) and validation_history.json.
     return args
 
 
-FOLDER_OPTIONS = ('weights', 'epochs', 'model', 'format', 'group', 'split_seed', 'prepare_only')
+FOLDER_OPTIONS = (
+    *('weights', 'epochs', 'model', 'format', 'voc_pixels', 'group', 'split_seed'),
+    'prepare_only',
+)
 
 
 def _add_folder_options(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +102,11 @@ def _add_folder_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--format', choices=['yolo', 'voc', 'coco'], help='(default: by what is there)'
+    )
+    group.add_argument(
+        '--voc-pixels',
+        choices=['auto', 'edges', 'inclusive'],
+        help='as of dataset convert: what xmin to xmax count in Pascal VOC (default: auto)',
     )
     group.add_argument(
         '--group', metavar='REGEX', help='as of dataset convert: keeps frames of a video together'
@@ -171,6 +179,7 @@ def prepare_folder(args: argparse.Namespace) -> str:
         fmt=args.format,
         seed=args.split_seed or 0,
         group=args.group,
+        voc_pixels=args.voc_pixels or 'auto',
     )
     with errors_in_one_line(FormatError, RecipeError, WorkDirInUseError, OSError):
         return str(prepare(args.config, options, resume=args.resume is not None))

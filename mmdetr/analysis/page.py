@@ -171,3 +171,9 @@ def missing(sentence: str) -> str:
 def note(sentence: str) -> str:
     """Write a remark of plain text."""
     return f'<p class="note">{escape(sentence)}</p>'
+
+
+def bullets(texts: Sequence[str]) -> str:
+    """A list of sentences."""
+    items = ''.join(f'<li>{escape(text)}</li>' for text in texts)
+    return f'<ul class="plain">{items}</ul>'

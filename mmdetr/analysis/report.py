@@ -4,42 +4,28 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import mmengine
-import numpy as np
 import torch
 import torchvision
 from mmengine.config import Config
 
-from mmdetr.checkpoint import CheckpointError, load_file
+from mmdetr.checkpoint import load_file
 from mmdetr.config.reading import ConfigError, load_config
-from mmdetr.datasets.check import DatasetError, named_leaves
-from mmdetr.datasets.check_scan import check_scan
-from mmdetr.datasets.transforms import UnreadableImageError
+from mmdetr.recipes.start import PREPARATION
 from mmdetr.version import __version__
 
-from .evaluation import Evaluation, build_dataset, evaluate_run
+from .data_section import MENDABLE, data_section
+from .evaluation import Evaluation, evaluate_run
 from .evaluation_sections import evaluation_sections
-from .page import Section, missing, note, page, table
+from .page import Section, bullets, missing, note, page, table
 from .run_files import Curve, find_checkpoint, find_config, read_curves, read_warnings
-from .statistics import LARGE, MEDIUM, DataStatistics, count_data
-from .svg import Series, bar_chart, line_chart
+from .svg import Series, line_chart
 
-# What is wrong with files and data, not with this code.
-MENDABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    CheckpointError,
-    DatasetError,
-    UnreadableImageError,
-)
 _MAIN_LOSSES = ('loss', 'loss_cls', 'loss_bbox', 'loss_giou', 'loss_mask', 'loss_dice')
 
 
@@ -106,12 +92,12 @@ def make_report(run: Run, progress: Callable[[int, int], None] | None = None) ->
         HTML that loads nothing.
     """
     evaluation, problem = _evaluate(run, progress)
-    sections = [_curves(run)]
+    sections = [*_preparation(run), _curves(run)]
     if evaluation is None:
         sections.append(Section('results', 'Results on the validation data', missing(problem)))
     else:
         sections += evaluation_sections(evaluation, run.score_thr)
-    sections += [_data(run), _warnings(run), _versions(run)]
+    sections += [data_section(run.config), _warnings(run), _versions(run)]
     name = run.work_dir.resolve().name
     lead = note(f'Made on {time.strftime("%Y-%m-%d %H:%M")} by mmdetr {__version__}.')
     if evaluation is not None:
@@ -140,6 +126,21 @@ def _headline(evaluation: Evaluation) -> str:
         f'AP75 {summary["bbox_mAP_75"]:.3f} on {len(evaluation.images)} validation images, of '
         f'{escape(Path(evaluation.checkpoint).name)}.</p>'
     )
+
+
+def _preparation(run: Run) -> list[Section]:
+    """What was found in a folder of data, and chosen for it; nothing for other runs."""
+    try:
+        text = (run.work_dir / PREPARATION).read_text(encoding='utf-8')
+    except FileNotFoundError:
+        return []
+    chosen, _, data = text.partition('\n\n')
+    body = note('As the folder of data was prepared; an edited config may differ.')
+    body += bullets(chosen.splitlines())
+    body += (
+        f'<details><summary>Data, as they were read</summary><pre>{escape(data)}</pre></details>'
+    )
+    return [Section('start', 'What it started from', body)]
 
 
 # Curves
@@ -191,92 +192,6 @@ def _is_ap(name: str) -> bool:
     )
 
 
-# Data
-
-
-def _data(run: Run) -> Section:
-    parts, datasets = [], {}
-    for loader, name in (('train_dataloader', 'training'), ('val_dataloader', 'validation')):
-        if run.config is None:
-            parts = [missing('Without a config nothing is known of the data.')]
-            break
-        try:
-            datasets[name] = build_dataset(run.config, loader)
-        except MENDABLE as error:
-            parts.append(missing(f'The {name} data cannot be read any more: {error}'))
-    counts = {name: count_data(dataset) for name, dataset in datasets.items()}
-    if counts:
-        parts += [_data_table(counts), _class_table(datasets, counts)]
-        parts += [_data_charts(counts), _findings(datasets)]
-    return Section('data', 'Data', ''.join(parts))
-
-
-def _data_table(counts: dict[str, DataStatistics]) -> str:
-    heads = ['data', 'images', 'without object', 'objects', 'per image', 'most in one', 'crowds']
-    heads += ['small', 'medium', 'large']
-    rows = []
-    for name, each in counts.items():
-        sizes = np.histogram(each.sides, [0, MEDIUM, LARGE, np.inf])[0].tolist()
-        row = [name, each.num_images, int((each.per_image == 0).sum()), len(each.sides)]
-        row += [float(each.per_image.mean()) if each.num_images else None]
-        rows.append([*row, int(each.per_image.max(initial=0)), each.crowds, *sizes])
-    remark = (
-        f'Small boxes have less than {MEDIUM} x {MEDIUM} pixels of the original image, large ones '
-    )
-    return table(heads, rows, digits=2) + note(f'{remark}more than {LARGE} x {LARGE}.')
-
-
-def _class_table(datasets: dict[str, Any], counts: dict[str, DataStatistics]) -> str:
-    heads = ['class', *(f'{what}, {name}' for name in counts for what in ('objects', 'images'))]
-    classes = next(iter(datasets.values())).metainfo['classes']
-    rows = [
-        [name]
-        + [
-            int(column[k]) if k < len(column) else None
-            for each in counts.values()
-            for column in (each.per_class, each.images_per_class)
-        ]
-        for k, name in enumerate(classes)
-    ]
-    return '<h3>Classes</h3>' + table(heads, rows)
-
-
-def _data_charts(counts: dict[str, DataStatistics]) -> str:
-    charts = []
-    for name, each in counts.items():
-        if not len(each.sides):
-            continue
-        most = int(each.per_image.max())
-        width = max(1, -(-(most + 1) // 20))
-        edges = np.arange(0, most + width + 1, width)
-        labels = [str(low) if width == 1 else f'{low}-{low + width - 1}' for low in edges[:-1]]
-        heights = np.histogram(each.per_image, edges)[0].tolist()
-        charts.append(bar_chart(labels, heights, f'images by number of objects, {name}'))
-        edges = np.geomspace(max(each.sides.min(), 1), max(each.sides.max(), 2) * 1.001, 13)
-        heights = np.histogram(each.sides, edges)[0].tolist()
-        labels = [f'{edge:.0f}' for edge in edges[:-1]]
-        charts.append(bar_chart(labels, heights, f'boxes by root of their area in pixels, {name}'))
-    return f'<div class="charts">{"".join(f"<div>{chart}</div>" for chart in charts)}</div>'
-
-
-def _findings(datasets: dict[str, Any]) -> str:
-    head = '<h3>Files: copies, broken and turned images</h3>'
-    leaves = [leaf for name, each in datasets.items() for leaf in named_leaves(each, name)]
-    files = sum('img_path' in leaf.get_data_info(0) for leaf, _ in leaves if len(leaf))
-    if not files:
-        return head + note('The images are generated: there are no files to compare.')
-    try:
-        findings = check_scan(leaves)
-    except MENDABLE as error:
-        return head + missing(f'The image files could not be looked at: {error}')
-    if not findings:
-        return head + note(
-            'Nothing found. No picture of the training is among those of the validation, by the '
-            'hash of its file; the same picture saved anew is not noticed.'
-        )
-    return head + _list([f'{each.level}: {each.text}' for each in findings])
-
-
 # The rest
 
 
@@ -287,18 +202,13 @@ def _warnings(run: Run) -> Section:
     elif not found:
         body = note('The training warned of nothing.')
     else:
-        body = _list(
+        body = bullets(
             [
                 text if count == 1 else f'{text} (and {count - 1} more like it)'
                 for text, count in found
             ]
         )
     return Section('warnings', 'Warnings of the training', body)
-
-
-def _list(texts: Sequence[str]) -> str:
-    items = ''.join(f'<li>{escape(text)}</li>' for text in texts)
-    return f'<ul class="plain">{items}</ul>'
 
 
 def _versions(run: Run) -> Section:

@@ -53,3 +53,25 @@ def _inline(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f'[{", ".join(map(_inline, value))}]'
     return repr(value)
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into dicts."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        *parents, last = key.split('.')
+        place = result
+        for part in parents:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return result
+
+
+def merge(first: dict[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the settings of the second into the first, and return it."""
+    for key, value in second.items():
+        if isinstance(value, Mapping) and isinstance(first.get(key), dict):
+            merge(first[key], value)
+        else:
+            first[key] = value
+    return first

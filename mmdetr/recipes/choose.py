@@ -108,6 +108,12 @@ def choose_base(num_images: int, machine: Machine) -> Base:
     )
 
 
+def family_of(config: str) -> str | None:
+    """Return which of ``FAMILIES`` a config is of, by its name; None for others."""
+    found = (family for family, prefix in FAMILIES.items() if config.startswith(prefix))
+    return next(found, None)
+
+
 def fine_tuning_candidates(architecture: str | None = None) -> list[str]:
     """Return the names of the package's configs that published detectors may belong to.
 

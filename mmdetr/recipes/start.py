@@ -2,32 +2,37 @@
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 
 from mmdetr.checkpoint import CheckpointError, fetch_weights
+from mmdetr.config.data_check import check_config
 from mmdetr.config.package_configs import PREFIX, find_config, package_configs
 from mmdetr.config.reading import load_config
 from mmdetr.config.training_check import find_key
 from mmdetr.datasets.formats import Conversion, convert
 from mmdetr.datasets.formats.recognise import Format
+from mmdetr.datasets.formats.voc import VocPixels
 from mmdetr.engine.lock import work_dir_lock
 from mmdetr.zoo import UnknownModelError, find_model
 
-from .child_config import Section, config_text
+from .child_config import Section, config_text, merge, nested
 from .choose import FINE_TUNING_STEPS, Base, Machine, choose_base, this_machine
 from .errors import RecipeError
 from .schedule import accumulated_batches, epochs_for, schedule_changes
-from .weights import Weights, backbone_changes, check_download, read_weights, without_pretraining
+from .start_weights import NONE, choose_weights
+from .weights import Weights, read_weights
+from .worth import describe_worth
 
 ANNOTATIONS = 'annotations'
-NONE = 'none'
+PREPARATION = 'preparation.txt'
 HERE = '{{ fileDirname }}'  # mmengine puts the folder of the config in its place
+NUM_DECODED = 200  # images of each dataset, as tools/dataset/check.py does
 LOADERS = dict(train='train_dataloader', val='val_dataloader', test='test_dataloader')
 
 
@@ -45,6 +50,7 @@ class Options:
         fmt: Format of the data; None recognises it.
         seed: Of the split, and of the training.
         group: Regular expression, see ``split_pictures``.
+        voc_pixels: What ``xmin`` counts in Pascal VOC's files, see ``read_voc``.
     """
 
     work_dir: str | None = None
@@ -54,10 +60,13 @@ class Options:
     fmt: Format | None = None
     seed: int = 0
     group: str | None = None
+    voc_pixels: VocPixels = 'auto'
 
 
 def prepare(folder: str, options: Options, resume: bool = False) -> Path:
     """Write the annotations and the config of a training, and say what was chosen and why.
+
+    What is said stands in ``preparation.txt`` of the work directory, too.
 
     Args:
         folder: Of the data, in any format that ``dataset convert`` knows.
@@ -69,8 +78,8 @@ def prepare(folder: str, options: Options, resume: bool = False) -> Path:
 
     Raises:
         FormatError: The data cannot be read.
-        RecipeError: Weights or model do not fit; or the work directory has a config and ``resume``
-            is not set.
+        RecipeError: The check of the data finds what a training cannot work with. Weights or model
+            do not fit. The work directory has a config, and ``resume`` is not set.
     """
     name = re.sub(r'[^\w.-]+', '_', Path(folder).resolve().name).strip('._') or 'data'
     work_dir = Path(options.work_dir or f'work_dirs/{name}')
@@ -96,12 +105,32 @@ def prepare(folder: str, options: Options, resume: bool = False) -> Path:
             options.fmt,
             seed=options.seed,
             group=options.group,
+            voc_pixels=options.voc_pixels,
         )
-        print('\n'.join(data.lines))
-        text, lines = _write(folder, config, data, weights, options)
+        print('\n'.join(data.lines), flush=True)
+        text, chosen = _write(folder, config, data, weights, options)
         config.write_text(text, encoding='utf-8')
-    print('\n'.join([*lines, f'config: {config}, to be edited and run again']), flush=True)
+        found = _check_data(config)
+        blocks = ['\n'.join(chosen), '\n'.join([*data.lines, *found])]
+        (work_dir / PREPARATION).write_text('\n\n'.join(blocks) + '\n', encoding='utf-8')
+    print('\n'.join([*found, *chosen, f'config: {config}, to be edited and run again']), flush=True)
     return config
+
+
+def _check_data(config: Path) -> list[str]:
+    """Check the data of a config that was just written; return what is worth knowing in lines.
+
+    Raises:
+        RecipeError: There are errors. The config is taken away, so that the next start is anew.
+    """
+    cfg = load_config(config)
+    init_default_scope(cfg.get('default_scope', 'mmdetr'))
+    findings = check_config(cfg, NUM_DECODED, num_gpus=1)
+    if errors := [text for level, text in findings if level == 'error']:
+        config.unlink()
+        raise RecipeError(f'the data cannot be trained on: {"; ".join(errors)}')
+    warnings = [f'warning: {text}' for level, text in findings if level == 'warning']
+    return [*warnings, f'checked: 0 errors, {len(warnings)} warnings']
 
 
 def _with_named_model(options: Options) -> Options:
@@ -131,14 +160,15 @@ def _write(
     batch = (cfg.train_dataloader.get('batch_size') or 1) * accumulated
     epochs = options.epochs or epochs_for(base.steps, num_images, batch)
     steps = max(1, epochs * num_images // batch)
-    model, load_from, start = _weights_of(cfg, base, weights, options)
+    start = choose_weights(cfg, weights, options.weights)
     counts = ', '.join(
         f'{sum(each.split == part for each in data.collection.pictures)} {part}'
         for part in data.files
     )
     chosen = [
         f'config: {base.config}, since {base.reason}',
-        f'weights: {start}',
+        f'weights: {start.words}',
+        f'worth: {describe_worth(base.config, start.start, num_images, steps)}',
         f'length: {epochs} epochs, {steps} steps of {batch} images',
     ]
     header = [
@@ -152,8 +182,8 @@ def _write(
     sections: list[Section] = [
         ('Boxes in COCO form; the images stay where they are.', _data_changes(cfg, data)),
         (
-            f'{classes} classes. Weights: {start}.',
-            _merge(_nested(stated), dict(model=model) if model else {}) | load_from,
+            f'{classes} classes. Weights: {start.words}.',
+            merge(nested(stated), dict(model=start.model) if start.model else {}) | start.settings,
         ),
         (
             f'{epochs} epochs of {num_images} images are {steps} steps of {batch} images.',
@@ -193,27 +223,6 @@ def _base_name(config: str) -> str:
     return config if config.startswith(PREFIX) else str(Path(find_config(config)).resolve())
 
 
-def _weights_of(
-    cfg: Config, base: Base, weights: Weights | None, options: Options
-) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """Return changes of the model, ``load_from``, and in words what a training starts from."""
-    if weights is not None and weights.detector:
-        backbone = without_pretraining(cfg.model, from_scratch=False)
-        changes = dict(backbone=backbone) if backbone else {}
-        return changes, dict(load_from=weights.file), f'the detector {weights.file}'
-    no_load = dict(load_from=None) if cfg.get('load_from') else {}
-    if weights is not None:
-        changes = dict(backbone=backbone_changes(cfg.model, weights))
-        return changes, no_load, f'the backbone {weights.file}'
-    if options.weights == NONE:
-        changes = dict(backbone=without_pretraining(cfg.model, from_scratch=True))
-        return changes, no_load, 'none, everything is learnt from this data'
-    if cfg.get('load_from'):
-        return {}, {}, f'the detector {cfg.load_from}'
-    check_download(cfg)
-    return {}, {}, 'the ImageNet backbone of the config, fetched at the start'
-
-
 def _data_changes(cfg: Config, data: Conversion) -> dict[str, Any]:
     """Return the settings of loaders and metrics; without a test part, val is tested on."""
     changes: dict[str, Any] = {}
@@ -226,24 +235,3 @@ def _data_changes(cfg: Config, data: Conversion) -> dict[str, Any]:
         if (cfg.get(evaluator) or {}).get('ann_file'):
             changes[evaluator] = dict(ann_file=file)
     return changes
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn dotted keys into dicts."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        *parents, last = key.split('.')
-        place = result
-        for part in parents:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return result
-
-
-def _merge(first: dict[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    for key, value in second.items():
-        if isinstance(value, Mapping) and isinstance(first.get(key), dict):
-            _merge(first[key], value)
-        else:
-            first[key] = value
-    return first

@@ -93,6 +93,7 @@ def run(tmp_path_factory):
     run = tmp_path_factory.mktemp('run')
     write_logs(run)
     (run / 'my_config.py').write_text(CONFIG.format(root=str(folder)))
+    (run / 'preparation.txt').write_text('worth: <b>much</b>\n\ndropped: 2 boxes\n')
     torch.manual_seed(0)
     model = MODELS.build(dict(load_config(run / 'my_config.py').model, _scope_='mmdetr'))
     point = dict(name='all', threshold=0.1, precision=0.5, recall=0.5, f1=0.5, num_objects=9)
@@ -137,8 +138,8 @@ def test_everything_is_there_and_nothing_is_loaded(html):
     tags = Tags(html).tags
     ids = [attrs.get('id') for tag, attrs in tags if tag == 'section']
     assert ids == [
-        'curves', 'results', 'point', 'errors', 'confusion', 'pictures', 'data', 'warnings',
-        'versions',
+        'start', 'curves', 'results', 'point', 'errors', 'confusion', 'pictures', 'data',
+        'warnings', 'versions',
     ]  # fmt: skip
     for _, attrs in tags:
         assert not attrs.get('src', 'data:').startswith(('http', '/', 'file'))
@@ -156,6 +157,8 @@ def test_everything_is_there_and_nothing_is_loaded(html):
     assert '3 boxes &lt;b&gt;dropped&lt;/b&gt;' in html
     assert 'x.weight is skipped (and 1 more like it)' in html
     assert 'The config names no load_from' in html
+    assert '<li>worth: &lt;b&gt;much&lt;/b&gt;</li>' in html
+    assert '<pre>dropped: 2 boxes\n</pre>' in html
 
 
 def test_missing_pieces_are_said(run, tmp_path):

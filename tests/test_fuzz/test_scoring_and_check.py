@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmdetr.config.data_check import check_config
 from mmdetr.evaluation import CocoMetric
 
 from . import coco_oracle as oracle
 from .profiles import profiles
 from .test_annotation_files import damaged_files, files, refusal, write
 
-CHECK = Path(__file__).parents[2] / 'tools' / 'dataset' / 'check.py'
 # A stray warning of numpy's is no message to a user.
 pytestmark = pytest.mark.filterwarnings('error')
 
@@ -118,7 +117,6 @@ def test_scores_are_those_of_pycocotools(profile: Any, tmp_path: Path) -> None:
 
 @profiles(quick=60, long=2000)
 def test_data_check_ends_with_findings(profile: Any, tmp_path: Path) -> None:
-    check_config = runpy.run_path(str(CHECK))['check_config']
     path = tmp_path / 'annotations.json'
     dataset = dict(type='CocoDataset', ann_file=str(path), serialize_data=False)
     config = Config(

@@ -70,6 +70,7 @@ def convert(
     ]
     rows = [*lines, '', *every_problem(collection.problems)]
     (target / REPORT).write_text('\n'.join(rows) + '\n', encoding='utf-8')
-    lines += summarise(collection.problems)
+    if problems := list(summarise(collection.problems)):
+        lines += [*problems, f'all of these, one by one: {target / REPORT}']
     image_root = root if images == 'reference' else target / IMAGES
     return Conversion(files, image_root, collection, lines)
