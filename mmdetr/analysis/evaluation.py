@@ -1,10 +1,11 @@
 """Predict on the validation data of a run, and bring predictions and ground truth together.
 
-Legend: N detections and G objects of one image, K classes.
+Boxes are what is looked at, of a dataset with things and stuff those of things; masks and segments
+are drawn. Legend: N detections and G objects of one image, K classes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from mmdetr.structures import DetDataSample
 from mmdetr.utils.operating_point import OperatingPoint
 
 MAX_DETS = (1, 10, 100)
+_LISTED = ('instances', 'segments', 'segment_ids', 'seg_map_path')  # what a dataset lists
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Evaluation:
         checkpoint: What was evaluated.
         dataset: The validation data.
         point: The operating point that the checkpoint states, or 0.3.
+        model: Of the checkpoint.
+        has_masks: Whether it predicts masks or segments, too.
     """
 
     images: list[ImageResult]
@@ -72,6 +76,8 @@ class Evaluation:
     checkpoint: str
     dataset: Any
     point: OperatingPoint
+    model: Any = None
+    has_masks: bool = False
 
     def scores(self) -> tuple[BoxScores, MatchedDetections]:
         """COCO's tables, and which detections are right at IoU 0.5."""
@@ -103,8 +109,14 @@ class Evaluation:
             loaded = LoadImageFromFile()(info)['img']
         return np.ascontiguousarray(loaded[..., ::-1])
 
+    def sample(self, image: ImageResult) -> DetDataSample:
+        """Predict an image again, for all that a visualizer draws: of 5,000 it would not fit."""
+        sample = _predict(self.model, self.dataset, image.index)
+        info = self.dataset.get_data_info(image.index)
+        sample.set_metainfo({key: info[key] for key in _LISTED if key in info})
+        return sample
 
-@torch.no_grad()
+
 def evaluate_run(
     config: Config, checkpoint: str, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation:
@@ -121,16 +133,42 @@ def evaluate_run(
     """
     dataset = build_dataset(config, 'val_dataloader')
     model: Any = init_detector(config, checkpoint)
-    images = []
+    classes = list(dataset.metainfo['classes'])
+    things = [k for k, thing in enumerate(dataset.metainfo.get('isthing', classes)) if thing]
+    images, has_masks = [], False
     for index in range(len(dataset)):
-        (sample,) = model.test_step(pseudo_collate([dataset[index]]))
-        images.append(_result(dataset.get_data_info(index), index, sample))
+        sample = _predict(model, dataset, index)
+        has_masks |= 'masks' in sample.pred_instances or 'pred_panoptic' in sample
+        found = _result(dataset.get_data_info(index), index, sample)
+        images.append(found if len(things) == len(classes) else _only(found, things))
         if progress is not None:
             progress(index + 1, len(dataset))
     if not images:
         raise ValueError('the validation data have no image')
-    return Evaluation(
-        images, list(dataset.metainfo['classes']), checkpoint, dataset, model.operating_point
+    names = [classes[k] for k in things]
+    return Evaluation(images, names, checkpoint, dataset, model.operating_point, model, has_masks)
+
+
+@torch.no_grad()
+def _predict(model: Any, dataset: Any, index: int) -> DetDataSample:
+    (sample,) = model.test_step(pseudo_collate([dataset[index]]))
+    return sample
+
+
+def _only(image: ImageResult, labels: list[int]) -> ImageResult:
+    """Leave out objects and detections of other classes; the others are counted from 0 on."""
+    number = {label: k for k, label in enumerate(labels)}
+    kept = np.isin(image.labels, labels)
+    return replace(
+        image,
+        instances=[
+            dict(each, bbox_label=number[each['bbox_label']])
+            for each in image.instances
+            if each['bbox_label'] in number
+        ],
+        bboxes=image.bboxes[kept],
+        scores=image.scores[kept],
+        labels=np.array([number[label] for label in image.labels[kept].tolist()], dtype=int),
     )
 
 

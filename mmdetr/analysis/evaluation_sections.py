@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from mmengine.structures import InstanceData
 
 from mmdetr.evaluation.box_scores import BoxScores
 from mmdetr.evaluation.matching import MatchedDetections
@@ -13,7 +11,6 @@ from mmdetr.evaluation.operating_point import (
     measure_operating_point,
     reliability,
 )
-from mmdetr.structures import DetDataSample
 from mmdetr.utils.operating_point import OperatingPoint
 from mmdetr.visualization import DetVisualizer
 
@@ -42,6 +39,11 @@ _MEANING = {
     'wrong': 'all wrong detections together',
     'not found': 'all objects that were not found',
 }
+_MASKS = (
+    'Scores, errors and counts on this page are those of boxes, where there is stuff those of '
+    'things. Masks are drawn in the pictures; their AP and PQ, as each validation measured them, '
+    'are in the last chart of the training.'
+)
 
 
 def evaluation_sections(evaluation: Evaluation, score_thr: float | None) -> list[Section]:
@@ -94,6 +96,8 @@ def _scores(
     body = table(heads, rows) + '<h3>Precision and recall</h3>' + chart
     if len(evaluation.classes) > MOST_CURVES:
         body += note(f'The {MOST_CURVES} classes with the most objects.')
+    if evaluation.has_masks:
+        body = note(_MASKS) + body
     return Section('results', 'Results on the validation data', body)
 
 
@@ -185,7 +189,7 @@ def _pictures(evaluation: Evaluation, least: Sequence[float], score_thr: float |
     rest = [each for each in rated if id(each[-1]) not in taken and each[2]]
     best = sorted(rest, key=lambda each: (-each[0], -each[2]))[:NUM_PICTURES]
     visualizer = DetVisualizer()
-    visualizer.dataset_meta = dict(classes=evaluation.classes)
+    visualizer.dataset_meta = evaluation.dataset.metainfo
     visualizer.operating_point = evaluation.point
     body = note('Ground truth left, predictions right.')
     for title, chosen in (('Worst', worst), ('Best', best)):
@@ -195,7 +199,7 @@ def _pictures(evaluation: Evaluation, least: Sequence[float], score_thr: float |
             name = image.path or f'generated image {image.img_id}'
             caption = f'{name}: F1 {f1:.2f}, {right} right; {", ".join(found) or "no error"}'
             drawn = visualizer.draw(
-                evaluation.load(image), as_sample(image), pred_score_thr=score_thr
+                evaluation.load(image), evaluation.sample(image), pred_score_thr=score_thr
             )
             body += picture(drawn, caption)
     return Section('pictures', 'Worst and best images', body)
@@ -209,21 +213,3 @@ def _count_image(image: ImageResult, least: Sequence[float]) -> tuple[dict[str, 
     right = sum(each.kind == 'right' for each in shown)
     counts['missed'] = len(judgement.objects) - right
     return counts, right
-
-
-def as_sample(image: ImageResult) -> DetDataSample:
-    """The image as what a visualizer draws."""
-    sample = DetDataSample(
-        metainfo=dict(
-            img_id=image.img_id,
-            ori_shape=image.shape,
-            img_shape=image.shape,
-            instances=image.instances,
-        )
-    )
-    sample.pred_instances = InstanceData(
-        bboxes=torch.from_numpy(image.bboxes),
-        scores=torch.from_numpy(image.scores),
-        labels=torch.from_numpy(image.labels),
-    )
-    return sample

@@ -122,7 +122,7 @@ def _headline(evaluation: Evaluation) -> str:
     tables, _ = evaluation.scores()
     summary = tables.summary()
     return (
-        f'<p><b>AP {summary["bbox_mAP"]:.3f}</b>, AP50 {summary["bbox_mAP_50"]:.3f}, '
+        f'<p><b>Box AP {summary["bbox_mAP"]:.3f}</b>, AP50 {summary["bbox_mAP_50"]:.3f}, '
         f'AP75 {summary["bbox_mAP_75"]:.3f} on {len(evaluation.images)} validation images, of '
         f'{escape(Path(evaluation.checkpoint).name)}.</p>'
     )

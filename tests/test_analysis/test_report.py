@@ -19,6 +19,7 @@ from mmdetr.analysis.report import make_report, open_run
 from mmdetr.analysis.run_files import read_curves, read_warnings
 from mmdetr.config.reading import load_config
 from mmdetr.registry import MODELS
+from mmdetr.visualization import DetVisualizer
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis' / 'report.py'
 CLASSES = ['<script>alert(1)</script>', 'b & "c"', 'triangle']
@@ -159,6 +160,42 @@ def test_everything_is_there_and_nothing_is_loaded(html):
     assert 'The config names no load_from' in html
     assert '<li>worth: &lt;b&gt;much&lt;/b&gt;</li>' in html
     assert '<pre>dropped: 2 boxes\n</pre>' in html
+
+
+MASKS = """
+_base_ = 'mmdetr::detr_tiny_1xb16-10e_shapes_masks.py'
+train_dataloader = dict(dataset=dict(num_images=2))
+val_dataloader = dict(dataset=dict(num_images=2))
+"""
+
+
+def test_masks_are_drawn_and_stuff_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / 'masks.py').write_text(MASKS)
+    torch.manual_seed(0)
+    model = MODELS.build(dict(load_config(tmp_path / 'masks.py').model, _scope_='mmdetr'))
+    classes = ['circle', 'rectangle', 'triangle', 'ground', 'sky']
+    torch.save(
+        dict(meta=dict(dataset_meta=dict(classes=classes)), state_dict=model.state_dict()),
+        tmp_path / 'epoch_1.pth',
+    )
+    drawn = []
+    draw = DetVisualizer.draw
+    monkeypatch.setattr(
+        DetVisualizer, 'draw', lambda *args, **keys: drawn.append(args[2]) or draw(*args, **keys)
+    )
+    html = make_report(open_run(tmp_path, score_thr=0.0))
+    results, errors = (
+        re.search(f'<section id="{name}">.*?</section>', html, re.DOTALL)[0]
+        for name in ('results', 'confusion')
+    )
+    assert 'Masks are drawn in the pictures' in results
+    for name in classes:
+        assert (f'>{name}<' in results, f'>{name}<' in errors) == 2 * (name in classes[:3],)
+    assert len(drawn) == 2
+    for sample in drawn:
+        assert 'masks' in sample.pred_instances
+        assert 'pred_panoptic' in sample
+        assert {each['label'] for each in sample.segments} >= {3, 4}
 
 
 def test_missing_pieces_are_said(run, tmp_path):
