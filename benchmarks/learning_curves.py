@@ -12,8 +12,8 @@ photographs of blood cells, with 100 queries on a MobileNetV2 of ImageNet at str
 
 Every run is one process of one thread without workers; minutes are its CPU minutes, without
 validations. The epochs are as many as fit into them, by the time of the first steps, and the
-config's schedule is scaled to them. Runs that are done are kept in WORK_DIR and not repeated; the
-picture and the result are of all that are done.
+config's schedule is stretched to them as `mmdetr train FOLDER` does it. Runs that are done are kept
+in WORK_DIR and not repeated; the picture and the result are of all that are done.
 """
 
 import contextlib
@@ -105,20 +105,6 @@ def with_backbone(model: Any, other: Any) -> Any:
     return model
 
 
-def scale_schedule(cfg: Any, epochs: int) -> None:
-    """Make the training as many epochs long; what the schedule counts in epochs moves along."""
-    factor = epochs / cfg.train_cfg.max_epochs
-    cfg.train_cfg.max_epochs = epochs
-    for scheduler in cfg.param_scheduler:
-        if not scheduler.get('by_epoch', True):
-            continue
-        for key in ('begin', 'end', 'T_max'):
-            if key in scheduler:
-                scheduler[key] = round(factor * scheduler[key])
-        if 'milestones' in scheduler:
-            scheduler.milestones = [round(factor * each) for each in scheduler.milestones]
-
-
 def training_clock(max_steps: int | None = None) -> Any:
     """A hook that notes the CPU minutes of training before each validation, and the metrics."""
     from mmengine.hooks import Hook
@@ -169,10 +155,13 @@ def probe(cfg_of: tuple, folder: Path) -> tuple[float, int]:
     return (clock.steps[-1] - clock.steps[1]) / (PROBED_STEPS - 2), len(runner.train_dataloader)
 
 
-def learn(cfg_of: tuple, epochs: int, folder: Path) -> Run:
-    """Train one config with one seed."""
+def learn(cfg_of: tuple, epochs: int, steps: int, folder: Path) -> Run:
+    """Train one config with one seed, for so many epochs of so many steps."""
+    from mmdetr.recipes.schedule import schedule_changes
+
     cfg = config(*cfg_of)
-    scale_schedule(cfg, epochs)
+    num_images = steps * cfg.train_dataloader.batch_size
+    cfg.merge_from_dict(schedule_changes(cfg, epochs, num_images))
     cfg.train_cfg.val_interval = max(1, epochs // 12)
     clock, runner = run_training(cfg, folder)
     parameters = sum(p.numel() for p in runner.model.parameters())
@@ -195,7 +184,7 @@ def train_one(name: str, seed: int, args: Any) -> Run:
     step, steps = alone(probe, cfg_of, folder)
     epochs = max(1, round(60 * args.minutes / (step * steps)))
     print(f'{name}, seed {seed}: {step:.3f} CPU s a step, {epochs} epochs', flush=True)
-    run = dict(name=name, seed=seed, step=step, **alone(learn, cfg_of, epochs, folder))
+    run = dict(name=name, seed=seed, step=step, **alone(learn, cfg_of, epochs, steps, folder))
     done.write_text(json.dumps(run))
     return run
 
