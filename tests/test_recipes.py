@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,14 @@ def test_published_detectors_lead_to_their_configs(file: str, architecture: str,
     assert weights.find_config_of(file, content, architecture) == name
     with pytest.raises(RecipeError, match='of no config of the package'):
         weights.find_config_of(file, dict(list(content.items())[::3]), architecture)
+
+
+def test_without_timm_published_detectors_are_found(monkeypatch: Any) -> None:
+    name = 'rtdetrv2_r18vd_8xb2-120e_coco'
+    with torch.device('meta'):
+        content = MODELS.build(load_config(name).model).state_dict()
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    assert weights.find_config_of('rtdetr.pth', content, 'RT-DETR') == name
 
 
 def test_candidates_have_one_config_of_each_published_model() -> None:

@@ -11,6 +11,8 @@ from mmdetr.utils.console import Console
 
 _STYLES = {logging.WARNING: 'yellow', logging.ERROR: 'bold red', logging.CRITICAL: 'bold red'}
 _LONGEST = 60  # characters of a message that is counted
+# What mmengine warns of for each frozen parameter. The header says how many are trained.
+_NO_NEWS = re.compile(r'\S+ is skipped since its requires_grad=False')
 
 
 @dataclass
@@ -31,7 +33,8 @@ class Told:
 class ConsoleHandler(logging.Handler):
     """Hand the records of a log from a level on to a console.
 
-    A message that comes again, be it with other numbers, is counted instead of repeated.
+    A message that comes again, be it with other numbers, is counted instead of repeated. Frozen
+    parameters, which are meant to be, stay in the file.
 
     Args:
         console: Where to write.
@@ -49,6 +52,8 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record that is new."""
         text = record.getMessage()
+        if _NO_NEWS.fullmatch(text):
+            return
         key = record.levelno, re.sub(r'\d+', '#', text)
         told = self.told.setdefault(key, Told(record.levelname.lower(), text))
         told.text, told.count = text, told.count + 1

@@ -1,6 +1,7 @@
 """A run on the console: plain lines, a terminal, warnings, and a log file that is as it was."""
 
 import io
+import logging
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 from mmengine.hooks import Hook
 
 from mmdetr.engine import DetectionRunner
+from mmdetr.engine.console_handler import ConsoleHandler
 from mmdetr.utils import console as module
+from mmdetr.utils.console import Console
 from tests.helpers.toy import toy_config
 
 pytestmark = [
@@ -125,6 +128,16 @@ def test_warnings_are_counted_not_repeated(tmp_path: Path, capsys: Any) -> None:
     assert out.count('warning: 0 objects are too small') == 1
     assert out.count('too small') == 2
     assert '20 times, warning: 19 objects are too small' in out
+
+
+def test_frozen_parameters_are_in_the_file_alone(capsys: Any) -> None:
+    handler = ConsoleHandler(Console())
+    for name in ('backbone.conv1.weight', 'head'):
+        text = f'{name} is skipped since its requires_grad=False'
+        handler.emit(logging.makeLogRecord(dict(levelno=logging.WARNING, msg=text)))
+    handler.emit(logging.makeLogRecord(dict(levelno=logging.WARNING, msg='x is skipped')))
+    assert capsys.readouterr().out.count('is skipped') == 1
+    assert not handler.repeats()
 
 
 def test_a_failure_ends_the_bar(tmp_path: Path, monkeypatch: Any) -> None:
