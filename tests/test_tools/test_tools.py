@@ -166,24 +166,6 @@ def shell(script: str, *arguments: Any, **variables: Any) -> subprocess.Complete
     )
 
 
-def test_dist_train_on_two_cpu_processes(tmp_path: Path) -> None:
-    config = write_config(tmp_path, train_cfg__max_epochs=1)
-    done = shell(
-        'dist_train.sh',
-        config,
-        2,
-        '--work-dir',
-        tmp_path / 'work',
-        PYTHON=sys.executable,
-        PYTHONPATH=ROOT,
-        CUDA_VISIBLE_DEVICES='',
-    )
-    assert done.returncode == 0, done.stderr
-    content = load_file(tmp_path / 'work' / 'epoch_1.pth')
-    assert content['meta']['batches_per_epoch'] == 3  # 20 samples in batches of 4 on 2 ranks
-    assert (tmp_path / 'work' / 'validation_history.json').is_file()
-
-
 @pytest.mark.parametrize(
     ('script', 'arguments'),
     [
