@@ -13,10 +13,7 @@ from mmdetr.engine import DetectionRunner
 from mmdetr.utils import console as module
 from tests.helpers.toy import toy_config
 
-pytestmark = [
-    pytest.mark.filterwarnings('ignore:.*instance named of'),
-    pytest.mark.usefixtures('quick_runner'),
-]
+pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 HEADER = [
     'run',
     'config',

@@ -16,10 +16,7 @@ from tests.helpers.toy import toy_config
 
 FAKE_SRUN = 'echo srun "$@"; while [[ $1 != bash ]]; do shift; done; exec "$@"'
 # mmengine keeps its singletons by the second in which a run began.
-pytestmark = [
-    pytest.mark.filterwarnings('ignore:.*instance named of'),
-    pytest.mark.usefixtures('quick_runner'),
-]
+pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 
 ROOT = Path(__file__).parents[2]
 
