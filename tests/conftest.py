@@ -50,9 +50,14 @@ def _own_cache(tmp_path_factory: Any) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def quick_runner(monkeypatch: Any) -> None:
-    """Build runners without what takes seconds each: asking compilers, laying out the config."""
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
-    layout = 'mmengine.config.config.FormatCode'
-    monkeypatch.setattr(layout, lambda text, **_: (text, False), raising=False)
+@pytest.fixture(autouse=True, scope='session')
+def _quick_runner() -> Iterator[None]:
+    """Build runners without what takes long: asking compilers, laying out the config.
+
+    Hundreds are built. Tests that start a tool in a process of its own do both.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.runner.runner.collect_env', dict)
+        layout = 'mmengine.config.config.FormatCode'
+        patch.setattr(layout, lambda text, **_: (text, False), raising=False)
+        yield

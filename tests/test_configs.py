@@ -350,9 +350,22 @@ BUILT = [name for name in CHILDREN if 'panoptic' in name]
 # Whole models of the successors are run in test_models/test_*_reference.py, and small.
 ELSEWHERE = re.compile(r'8xb2-50e|r\w+-dc5_8xb2-12e|deformable_detr_r50|dino_\dscale')
 RUN_ELSEWHERE = [name for name in LEAVES if ELSEWHERE.search(name)]
+# Another that runs has the same parts, more or fewer of them, in another width, or is trained
+# for another time.
+ALIKE = re.compile(
+    r'_enc(3|12)|_dec[2-5]|_no-l1|_no-encoder-pos|r101[_-]|r34vd|r50vd_|r101vd|dfine_[smx]_'
+    r'|detr_r50_16xb4-[35]00e_coco\.py|1xb4-30e_custom|as-published|_instance_|_joint|_coco_boxes'
+)
 
 
-@pytest.mark.parametrize('name', [name for name in LEAVES if name not in {*BUILT, *RUN_ELSEWHERE}])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * bool(ALIKE.search(name)))
+        for name in LEAVES
+        if name not in {*BUILT, *RUN_ELSEWHERE}
+    ],
+)
 def test_forward_and_backward(name):
     """All parameters but the frozen ones get gradients, so that distributed training works."""
     cfg = Config.fromfile(ROOT / name)

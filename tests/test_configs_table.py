@@ -32,9 +32,13 @@ def test_every_config_is_listed_once() -> None:
     assert all(Path(row['path']).name == row['name'] for row in ROWS)
 
 
-# Differ from another row in the backbone or in one step of the chain: by far the most.
-VARIANT = re.compile(r'(-dc5|r101)\S*_8xb2|8xb2-50e_coco_|deformable_detr_r50|dino_(5|\S+-[23]\de)')
-CASES = [
+# Differ from another row in the size of a part, in the backbone or in one step of the chain.
+VARIANT = re.compile(
+    r'(-dc5|r101)\S*_8xb2|8xb2-50e_coco_|deformable_detr_r50|dino_(5|\S+-[23]\de)'
+    r'|dfine_[smlx]_|r(34|50|101)vd|_bccd|_enc\d|_dec[2-5]'
+)
+BY_NAME = [pytest.param(row, id=row['name']) for row in ROWS]
+COUNTED_ROWS = [
     pytest.param(row, id=row['name'], marks=[pytest.mark.slow] * bool(VARIANT.search(row['name'])))
     for row in ROWS
 ]
@@ -52,21 +56,28 @@ def count_macs(model: nn.Module, config: dict[str, Any], shape: tuple[int, int])
     return COUNTED[key]
 
 
-@pytest.mark.parametrize('row', CASES)
-def test_numbers(row: dict[str, Any]) -> None:
-    path = CONFIGS / row['path']
-    config = Config.fromfile(path)
+def read(row: dict[str, Any]) -> Config:
+    config = Config.fromfile(CONFIGS / row['path'])
     if config.model.backbone.type == 'TimmBackbone':
         pytest.importorskip('timm')
-    model = COMPLEXITY['build'](config)
-    trainable = COMPLEXITY['count_parameters'](model)[1]
+    return config
+
+
+@pytest.mark.parametrize('row', BY_NAME)
+def test_parameters_and_result(row: dict[str, Any]) -> None:
+    trainable = COMPLEXITY['count_parameters'](COMPLEXITY['build'](read(row)))[1]
     assert f'{trainable / 1e6:.{decimals(row["parameters"])}f}' == row['parameters']
 
+    text = (CONFIGS / row['path']).read_text()
+    result = re.search(r'Result of the (?:paper|authors): ([\d.]+) AP', text)
+    assert row['paper'] == (result[1] if result else '-')
+
+
+@pytest.mark.parametrize('row', COUNTED_ROWS)
+def test_macs(row: dict[str, Any]) -> None:
+    config = read(row)
     shape = int(row['height']), int(row['width'])
-    macs = count_macs(model, config.model.to_dict(), shape)
+    macs = count_macs(COMPLEXITY['build'](config), config.model.to_dict(), shape)
     # torch versions may count a product more or less: 0.2 %, and what was rounded.
     rounding = 0.5 * 10 ** -decimals(row['gmac'])
     assert macs / 1e9 == pytest.approx(float(row['gmac']), rel=2e-3, abs=rounding)
-
-    result = re.search(r'Result of the (?:paper|authors): ([\d.]+) AP', path.read_text())
-    assert row['paper'] == (result[1] if result else '-')

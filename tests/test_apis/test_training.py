@@ -17,10 +17,7 @@ from mmdetr.config.package_configs import find_config
 from mmdetr.datasets import ShapesDataset
 from mmdetr.registry import HOOKS
 
-pytestmark = [
-    pytest.mark.filterwarnings('ignore:.*instance named of'),
-    pytest.mark.usefixtures('quick_runner'),
-]
+pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 SMALL = {
     'model.neck.out_channels': 32,
     'model.bbox_head.transformer.feedforward_channels': 32,

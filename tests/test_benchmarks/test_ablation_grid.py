@@ -245,7 +245,6 @@ def small_demo(monkeypatch):
         'val_dataloader.dataset.num_images': 8,
     }
     monkeypatch.setattr(grid, 'LEAN', {**grid.LEAN, **small})
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
 
 
 # mmengine keeps its singletons by the second in which a run began.

@@ -62,10 +62,8 @@ class AnchorModel(BaseModel):
 def trained(tmp_path_factory):
     """A checkpoint as our training writes it."""
     folder = tmp_path_factory.mktemp('other')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.runner.runner.collect_env', dict)
-        config = toy_config(folder, model=dict(type='AnchorModel'), train_cfg__max_epochs=1)
-        DetectionRunner.from_cfg(config).train()
+    config = toy_config(folder, model=dict(type='AnchorModel'), train_cfg__max_epochs=1)
+    DetectionRunner.from_cfg(config).train()
     return folder / 'epoch_1.pth'
 
 

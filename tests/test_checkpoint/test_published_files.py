@@ -84,7 +84,6 @@ def expected_scores_and_labels(image: Path) -> tuple[torch.Tensor, torch.Tensor]
 
 @pytest.mark.parametrize('fmt', ['facebook', 'huggingface'])
 def test_published_file_through_the_test_tool(fmt, coco, monkeypatch, capsys):
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)  # seconds of asking compilers
     meta, _ = read_case('sine_post')
     checkpoint = coco / 'detr-r18.pth'
     torch.save(dict(model=facebook_state_dict(meta['shapes'], meta['seed'])), checkpoint)

@@ -77,14 +77,17 @@ def test_deep_images_are_refused_rather_than_clipped_to_white(tmp_path, suffix, 
         load(path)
 
 
-@pytest.mark.parametrize('suffix', ['.png', '.tiff', '.ppm', '.jp2'])
-@pytest.mark.parametrize('layout', ['grey', 'colour', 'alpha'])
-def test_sixteen_bits_are_refused_in_every_layout(tmp_path, suffix, layout):
+@pytest.mark.parametrize(
+    ('layout', 'suffix'),
+    [
+        *(('grey', suffix) for suffix in ('.png', '.tiff', '.pgm', '.jp2')),
+        *(('colour', suffix) for suffix in ('.png', '.tiff', '.ppm', '.jp2')),
+        *(('alpha', suffix) for suffix in ('.png', '.tiff')),
+    ],
+)
+def test_sixteen_bits_are_refused_in_every_layout(tmp_path, layout, suffix):
     """Pillow opens deep colour as 8-bit and keeps the upper bits: black, for a 12-bit camera."""
-    if layout == 'alpha' and suffix in ('.ppm', '.jp2'):
-        pytest.skip('OpenCV writes no such file')
     shape = dict(grey=(64, 64), colour=(64, 64, 3), alpha=(64, 64, 4))[layout]
-    suffix = '.pgm' if (suffix, layout) == ('.ppm', 'grey') else suffix
     for depth, refused in ((np.uint16, True), (np.uint8, False)):
         path = tmp_path / f'{depth.__name__}{suffix}'
         assert cv2.imwrite(str(path), rng.integers(0, 256, shape).astype(depth))

@@ -49,9 +49,7 @@ class TorchDetector:
         return found
 
 
-def test_the_metrics_are_those_of_the_model(
-    tmp_path: Path, monkeypatch: Any, quick_runner: None
-) -> None:
+def test_the_metrics_are_those_of_the_model(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(evaluation, 'RuntimeDetector', TorchDetector)
     config = shapes_config(tmp_path)
     use_exported(config, 'a.onnx')

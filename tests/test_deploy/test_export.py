@@ -17,7 +17,11 @@ from tests.helpers.exported import build
 
 pytest.importorskip('onnxscript', reason="needs pip install 'mmdetr[export]'")
 TRANSFORMER = 'model__bbox_head__transformer__'
-SMALL = {f'{TRANSFORMER}num_decoder_layers': 1, 'model__bbox_head__num_queries': 5}
+SMALL = {
+    f'{TRANSFORMER}num_encoder_layers': 1,
+    f'{TRANSFORMER}num_decoder_layers': 1,
+    'model__bbox_head__num_queries': 5,
+}
 rng = np.random.default_rng(0)
 
 

@@ -13,8 +13,7 @@ def test_importing_the_runtime() -> None:
 import sys
 from mmdetr.apis import ImageDetections, RuntimeDetector
 print(*(name for name in {TRAINING_ALONE!r} if name in sys.modules))
-import mmdetr.apis.inference
-assert 'torch' in sys.modules, 'the probe sees nothing'
+assert 'numpy' in sys.modules, 'the probe sees nothing'
 """
     command = [sys.executable, '-c', code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)

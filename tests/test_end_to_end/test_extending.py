@@ -1,10 +1,7 @@
 """The successor of docs/extending.md: nothing in the package knows it, and every tool takes it."""
 
 import importlib
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import torch
 from mmengine.config import Config
 
 from mmdetr.checkpoint import load_file
+from tests.helpers.forked import run_tool
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / 'docs' / 'extending.md'
@@ -59,18 +57,9 @@ def folder(tmp_path_factory):
 def run(folder: Path, tool: str, *arguments: str) -> str:
     """Run a tool in the folder; returns what it printed and its log, if it wrote one."""
     before = set(folder.rglob('*.log'))
-    paths = [str(folder / 'my_detr'), os.environ.get('PYTHONPATH', '')]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / tool), *arguments],
-        cwd=folder,
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'CUDA_VISIBLE_DEVICES': ''},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    printed = run_tool(tool, *arguments, folder=folder, path=folder / 'my_detr')
     logs = [path.read_text() for path in sorted(set(folder.rglob('*.log')) - before)]
-    return ''.join([done.stdout, done.stderr, *logs])
+    return ''.join([printed, *logs])
 
 
 def overrides(**more: object) -> list[str]:

@@ -12,10 +12,7 @@ from PIL import Image
 from tests.helpers.foreign_data import write
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.filterwarnings('ignore:.*instance named of'),
-    pytest.mark.usefixtures('quick_runner'),
-]
+pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 # The demo's model, on files.
 BASE = """
 _base_ = 'mmdetr::detr_tiny_1xb32-12e_shapes.py'

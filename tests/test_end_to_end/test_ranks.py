@@ -158,7 +158,10 @@ def _evaluate(rank: int, cfg: Config, launcher: str, out: Path) -> None:
     torch.save([batches, runner.test()], f'{out}_{rank}.pth')
 
 
-@pytest.mark.parametrize(('batch_size', 'world_size'), [(1, 2), (2, 2), (2, 3), (8, 4)])
+@pytest.mark.parametrize(
+    ('batch_size', 'world_size'),
+    [(1, 2), pytest.param(2, 2, marks=pytest.mark.slow), (2, 3), (8, 4)],
+)
 def test_evaluation_over_ranks_equals_one_process(
     tmp_path: Path, batch_size: int, world_size: int
 ) -> None:

@@ -117,10 +117,13 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
         [line for line in scalars(tmp_path / name) if 'loss' in line] for name in ('one', 'two')
     )
     assert len(one) == len(two) == 8
+    assert (tmp_path / 'two' / 'validation_history.json').is_file()
     for ours, theirs in zip(one, two, strict=True):
         for key in ours:
             if 'loss' in key or key == 'cardinality_error':
                 assert theirs[key] == pytest.approx(ours[key], rel=1e-4), key
+    meta = load_file(tmp_path / 'two' / 'epoch_1.pth')['meta']
+    assert meta['batches_per_epoch'] == 8  # 32 images in batches of 2 on 2 ranks
     expected, actual = weights(tmp_path / 'one', 1), weights(tmp_path / 'two', 1)
     for name in expected:
         # The gradient of a key's bias is zero but for rounding, which Adam turns into full steps.

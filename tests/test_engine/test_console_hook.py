@@ -16,10 +16,7 @@ from mmdetr.utils import console as module
 from mmdetr.utils.console import Console
 from tests.helpers.toy import toy_config
 
-pytestmark = [
-    pytest.mark.filterwarnings('ignore:.*instance named of'),
-    pytest.mark.usefixtures('quick_runner'),
-]
+pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 HEADER = [
     'run',
     'config',

@@ -1,13 +1,13 @@
 """Runs in one process share nothing, and one work directory takes one training at a time."""
 
 import gc
+import importlib
 import logging
 import os
+import pkgutil
 import signal
-import subprocess
 import sys
 import threading
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.visualization import Visualizer
 
+import mmdetr
 from mmdetr.engine import DetectionRunner
-from mmdetr.engine.lock import WorkDirInUseError
+from mmdetr.engine.lock import WorkDirInUseError, work_dir_lock
 from tests.helpers.interrupted import train
+from tests.helpers.ranks import FORK
 from tests.helpers.toy import toy_config, weights
 
 
@@ -142,31 +145,24 @@ def test_second_training_in_the_same_process_and_folder(tmp_path: Path) -> None:
     train(tmp_path, train_cfg__max_epochs=2)  # the first gave the folder back
 
 
-HOLD = """
-import sys, time
-from logging import getLogger
-from mmdetr.engine.lock import work_dir_lock
-with work_dir_lock(sys.argv[1], getLogger()):
-    print('held', flush=True)
-    time.sleep(60)
-"""
+def _hold(folder: str, held: Any) -> None:
+    with work_dir_lock(folder, logging.getLogger()):
+        held.set()
+        signal.pause()
 
 
 def test_training_of_another_process(tmp_path: Path) -> None:
     """It is named while it lives; once it is killed, its lock counts no more."""
-    with subprocess.Popen(
-        [sys.executable, '-c', HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == 'held\n'
-        with pytest.raises(WorkDirInUseError, match=f'process {other.pid} on .*another work_dir'):
-            train(tmp_path)
-        assert not list(tmp_path.glob('*.pth'))
-        other.send_signal(signal.SIGKILL)
-        other.wait()
-    start = time.monotonic()
+    held = FORK.Event()
+    other = FORK.Process(target=_hold, args=(str(tmp_path), held), daemon=True)
+    other.start()
+    assert held.wait(120)
+    with pytest.raises(WorkDirInUseError, match=f'process {other.pid} on .*another work_dir'):
+        train(tmp_path)
+    assert not list(tmp_path.glob('*.pth'))
+    other.kill()
+    other.join()
     assert train(tmp_path, train_cfg__max_epochs=1).epoch == 1
-    assert time.monotonic() - start < 30
 
 
 def test_refused_run_leaves_the_config_of_the_training(tmp_path: Path) -> None:
@@ -183,21 +179,9 @@ def test_refused_run_leaves_the_config_of_the_training(tmp_path: Path) -> None:
     assert (tmp_path / 'named.py').read_text() == before
 
 
-PYTHON_3_14 = """
-import pkgutil
-if hasattr(pkgutil, 'find_loader'):
-    del pkgutil.find_loader
-import mmdetr
-from torch import nn
-from mmengine.optim import build_optim_wrapper
-wrapper = build_optim_wrapper(nn.Linear(2, 2), dict(
-    optimizer=dict(type='SGD', lr=0.1), paramwise_cfg=dict(bias_lr_mult=2)))
-print([group['lr'] for group in wrapper.optimizer.param_groups])
-"""
-
-
-def test_python_without_find_loader() -> None:
-    done = subprocess.run(
-        [sys.executable, '-c', PYTHON_3_14], capture_output=True, text=True, check=False
-    )
-    assert done.stdout.endswith('[0.1, 0.2]\n'), done.stderr
+def test_python_without_find_loader(monkeypatch: Any) -> None:
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)  # as in Python 3.14
+    importlib.reload(mmdetr)
+    settings = dict(optimizer=dict(type='SGD', lr=0.1), paramwise_cfg=dict(bias_lr_mult=2))
+    wrapper = build_optim_wrapper(torch.nn.Linear(2, 2), settings)
+    assert [group['lr'] for group in wrapper.optimizer.param_groups] == [0.1, 0.2]

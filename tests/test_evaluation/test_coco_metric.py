@@ -3,7 +3,6 @@ import io
 import json
 import math
 import os
-import socket
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +18,7 @@ from mmdetr.engine.hooks import MetricDataHook
 from mmdetr.evaluation import CocoMetric
 from mmdetr.registry import METRICS
 from mmdetr.structures import DetDataSample
+from tests.helpers.ranks import run_ranks
 
 # Names in the order of pycocotools' stats.
 STATS = [
@@ -476,10 +476,9 @@ def test_categories_must_agree_with_the_file(tmp_path):
 # --- several processes ---
 
 
-def _rank_evaluates(rank, port, folder, ann_file, samples):
+def _rank_evaluates(rank, folder, ann_file, samples):
     os.chdir(folder)
-    address = f'tcp://127.0.0.1:{port}'
-    torch.distributed.init_process_group('gloo', address, rank=rank, world_size=2)
+    torch.distributed.init_process_group('gloo')
     # As DefaultSampler deals seven images: every other one, the first repeated to fill up.
     dealt = [*samples, samples[0]][rank::2]
     # And as a sampler that deals them in blocks, repeats in the middle.
@@ -490,15 +489,11 @@ def _rank_evaluates(rank, port, folder, ann_file, samples):
         for device in ('cpu', 'gpu')
     ]
     (folder / f'rank{rank}.json').write_text(json.dumps(metrics))
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path):
     ann_file, samples = random_dataset(tmp_path, num_images=7)
     alone = run(samples, ann_file=str(ann_file))
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_rank_evaluates, (port, tmp_path, ann_file, samples), nprocs=2)
+    run_ranks(2, _rank_evaluates, tmp_path, ann_file, samples)
     for rank in range(2):
         assert json.loads((tmp_path / f'rank{rank}.json').read_text()) == [alone] * 4

@@ -142,7 +142,7 @@ def check_ground_truth(sample: dict, stated: dict, wanted: list) -> None:
     assert (bboxes <= np.float32([stated['width'], stated['height']] * 2)).all()
 
 
-@profiles(quick=300, long=4000)
+@profiles(quick=150, long=4000)
 def test_dataset(profile: Any, tmp_path: Path) -> None:
     @profile
     @given(files | damaged_files(), st.booleans())
@@ -152,7 +152,7 @@ def test_dataset(profile: Any, tmp_path: Path) -> None:
     check()
 
 
-@profiles(quick=300, long=4000)
+@profiles(quick=150, long=4000)
 def test_metric(profile: Any, tmp_path: Path) -> None:
     @profile
     @given(files | damaged_files())

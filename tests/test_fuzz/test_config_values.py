@@ -112,7 +112,7 @@ SEVERAL = {
 }
 
 
-@profiles(quick=150, long=10_000)
+@profiles(quick=100, long=10_000)
 def test_values_of_another_kind_are_refused(profile: Any) -> None:
     @profile
     @given(places, values)

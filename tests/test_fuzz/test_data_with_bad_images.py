@@ -99,7 +99,7 @@ def test_testing_ends_at_the_first(folder: Path) -> None:
         samples(loader(folder, [*GOOD, 'half.jpg'], test_mode=True))
 
 
-@profiles(quick=40, long=3000)
+@profiles(quick=25, long=3000)
 def test_augmented_boxes_are_boxes(profile: Any) -> None:
     """The pipeline of COCO's training on images of any shape, thin ones too."""
     config = Config.fromfile(COCO)

@@ -11,13 +11,16 @@ from tests.helpers.successor_cases import KEPT, batch, read_case
 
 # The others are between these.
 SLOW = ('deformable', 'deformable_single_scale', 'deformable_refine', 'dab_deformable')
+WITH_PROPOSALS = ('deformable_two_stage', 'dino')
+WITH_DENOISING = ('dn_deformable', 'dino')
 LOSSES = dict(ce='cls', bbox='bbox', giou='giou')
 
 
-@pytest.fixture(
-    scope='module',
-    params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CASES],
-)
+def marked(names):
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in names]
+
+
+@pytest.fixture(scope='module', params=marked(CASES))
 def case(request):
     """Meta data, arrays, model, batch, and the model's prediction in training."""
     meta, arrays = read_case(request.param)
@@ -47,10 +50,9 @@ def test_predictions_and_matching(case):
     check_matches(model.bbox_head.criterion, prediction, targets, arrays, 'l{}')
 
 
+@pytest.mark.parametrize('case', marked(WITH_PROPOSALS), indirect=True)
 def test_proposals(case):
     _, arrays, model, _, targets, prediction = case
-    if 'enc_boxes' not in arrays and 'interm_boxes' not in arrays:
-        pytest.skip('no proposals')
     found = prediction.proposals
     bboxes, logits = found.bboxes[0].detach(), found.logits[0].detach()
     if 'enc_boxes' in arrays:
@@ -65,10 +67,9 @@ def test_proposals(case):
     check_matches(model.bbox_head.criterion, found, targets, arrays, name)
 
 
+@pytest.mark.parametrize('case', marked(WITH_DENOISING), indirect=True)
 def test_denoising(case):
     meta, arrays, *_, prediction = case
-    if 'dn_pred_boxes' not in arrays:
-        pytest.skip('no denoising')
     kept = slice(None, None, 4 if meta['case'] == 'dino' else 1)
     logits, bboxes = (each.detach()[:, :, kept] for each in prediction.denoising)
     np.testing.assert_allclose(logits[..., KEPT], arrays['dn_pred_logits'], atol=1e-5)

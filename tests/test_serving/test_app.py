@@ -119,27 +119,45 @@ def test_a_detector_may_recommend_a_least_score() -> None:
         assert client.get('/model').json()['score_thr'] == 0.4
 
 
-def test_concurrent_requests_are_computed_together(detector: TorchPredictor) -> None:
-    contents = [encode(noise(60, 80, seed)) for seed in range(4)]
+def test_concurrent_requests_are_computed_together(
+    detector: TorchPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrives while the model computes is computed next, by size."""
+    begun, go_on, predict = threading.Event(), threading.Event(), detector.predict
+
+    def held(batch: Any) -> Any:
+        begun.set()
+        assert go_on.wait(60)
+        return predict(batch)
+
+    monkeypatch.setattr(detector, 'predict', held)
+    contents = [encode(noise(60, 80, seed)) for seed in range(5)]
     contents += [encode(noise(80, 50, 7))]  # of another size
-    with client_of(detector, max_batch=4, max_wait=5000, decoders=4) as client:
+    with client_of(detector, max_batch=4, max_wait=0, decoders=4) as client:
         answers: list[Any] = [None] * len(contents)
 
         def ask(number: int) -> None:
             answers[number] = client.post('/predict?score_thr=0', content=contents[number])
 
+        def wait_for(line: str) -> str:
+            deadline = time.monotonic() + 60
+            while line not in (figures := client.get('/metrics').text):
+                assert time.monotonic() < deadline, figures
+                time.sleep(0.01)
+            return figures
+
         threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(contents))]
-        for thread in threads:
+        threads[0].start()
+        assert begun.wait(60)
+        for thread in threads[1:]:
             thread.start()
+        wait_for('mmdetr_queue_length 5\n')
+        go_on.set()
         for thread in threads:
             thread.join()
-        deadline = time.monotonic() + 20  # a batch is counted after its answers are given
-        while 'mmdetr_batch_size_bucket{le="4.0"} 2\n' not in (
-            figures := client.get('/metrics').text
-        ):
-            assert time.monotonic() < deadline, figures
-            time.sleep(0.01)
-    assert 'mmdetr_batch_size_bucket{le="1.0"} 1\n' in figures
+        # A batch is counted after its answers are given.
+        figures = wait_for('mmdetr_batch_size_bucket{le="4.0"} 3\n')
+    assert 'mmdetr_batch_size_bucket{le="2.0"} 2\n' in figures
     for content, answer in zip(contents, answers, strict=True):
         expected = sorted_detections(detector._model, content)
         np.testing.assert_allclose(answer.json()['boxes'], expected['boxes'], atol=1e-3)

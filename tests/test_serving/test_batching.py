@@ -19,7 +19,7 @@ class Work:
 
     def __call__(self, items: Any) -> list:
         self.batches.append(list(items))
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         if 13 in items:
             raise ValueError('unlucky')
         return [2 * item for item in items]
@@ -45,7 +45,7 @@ def test_equal_groups_are_computed_together(work: Work) -> None:
     futures = [batcher.submit(work, group, item) for item, group in groups]
     assert batcher.waiting == 8
     work.go_on.set()
-    assert [each.result(10) for each in futures] == [2, 4, 6, 8, 10, 12, 14, 16]
+    assert [each.result(60) for each in futures] == [2, 4, 6, 8, 10, 12, 14, 16]
     assert first.result() == 0
     # The oldest is next, others of its group come along, up to three at a time.
     assert work.batches == [[0], [1, 3, 6], [2, 8], [4], [5], [7]]
@@ -59,7 +59,7 @@ def test_different_work_is_not_mixed(work: Work) -> None:
     other.go_on.set()
     futures = [batcher.submit(each, 'a', i) for i, each in enumerate((work, other, work), 1)]
     work.go_on.set()
-    assert [each.result(10) for each in futures] == [2, 4, 6]
+    assert [each.result(60) for each in futures] == [2, 4, 6]
     assert work.batches == [[0], [1, 3]]
     batcher.close()
 
@@ -69,10 +69,10 @@ def test_an_error_is_that_of_its_item_alone(work: Work) -> None:
     started(work, batcher)
     futures = [batcher.submit(work, 'a', item) for item in (1, 13, 3)]
     work.go_on.set()
-    assert futures[0].result(10) == 2
-    assert futures[2].result(10) == 6
+    assert futures[0].result(60) == 2
+    assert futures[2].result(60) == 6
     with pytest.raises(ValueError, match='unlucky'):
-        futures[1].result(10)
+        futures[1].result(60)
     batcher.close()
 
 
@@ -82,7 +82,7 @@ def test_cancelled_items_are_not_computed(work: Work) -> None:
     futures = [batcher.submit(work, 'a', item) for item in (1, 2)]
     assert futures[0].cancel()
     work.go_on.set()
-    assert futures[1].result(10) == 4
+    assert futures[1].result(60) == 4
     assert work.batches == [[0], [2]]
     batcher.close()
 
@@ -90,13 +90,12 @@ def test_cancelled_items_are_not_computed(work: Work) -> None:
 def test_waits_for_others(work: Work) -> None:
     work.go_on.set()
     sizes: list[int] = []
-    batcher = Batcher(2, 5.0, lambda size, seconds: sizes.append(size))
+    batcher = Batcher(2, 600.0, lambda size, seconds: sizes.append(size))
     first = batcher.submit(work, 'a', 1)
     time.sleep(0.05)
     assert not first.done()
-    start = time.monotonic()
-    assert batcher.submit(work, 'a', 2).result(10) == 4
-    assert time.monotonic() - start < 4  # not the whole time: the batch is full
+    # Not after the whole time: the batch is full.
+    assert batcher.submit(work, 'a', 2).result(60) == 4
     batcher.close()
     assert sizes == [2]
 
@@ -108,7 +107,7 @@ def test_what_waits_is_computed_before_it_closes(work: Work) -> None:
     closing = threading.Thread(target=batcher.close)
     closing.start()
     work.go_on.set()
-    closing.join(10)
+    closing.join(60)
     assert [each.result(0) for each in futures] == [2, 4, 6]
     with pytest.raises(RuntimeError, match='closed'):
         batcher.submit(work, 'a', 4)

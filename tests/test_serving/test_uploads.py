@@ -1,7 +1,6 @@
 """Reading a request's body in bounded memory and time."""
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -50,9 +49,7 @@ def test_slow_upload() -> None:
         await asyncio.sleep(0.05)
         return dict(type='http.request', body=b'a', more_body=True)
 
-    start = time.monotonic()
-    assert upload(receive, timeout=0.3) == 408
-    assert time.monotonic() - start < 5
+    assert upload(receive, timeout=0.3) == 408  # which else comes after 14 hours
 
 
 def test_upload_that_breaks_off() -> None:

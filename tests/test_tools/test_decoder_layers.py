@@ -29,9 +29,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 
 
 @pytest.fixture(autouse=True)
-def _no_reports(monkeypatch: Any) -> None:
-    """What is to be undone after each test; the compiler report takes a second per runner."""
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+def _environment(monkeypatch: Any) -> None:
     # The tool sets it for its process, which here is everybody's.
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
 

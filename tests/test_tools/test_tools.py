@@ -16,10 +16,7 @@ from tests.helpers.toy import toy_config
 
 FAKE_SRUN = 'echo srun "$@"; while [[ $1 != bash ]]; do shift; done; exec "$@"'
 # mmengine keeps its singletons by the second in which a run began.
-pytestmark = [
-    pytest.mark.filterwarnings('ignore:.*instance named of'),
-    pytest.mark.usefixtures('quick_runner'),
-]
+pytestmark = pytest.mark.filterwarnings('ignore:.*instance named of')
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,24 +161,6 @@ def shell(script: str, *arguments: Any, **variables: Any) -> subprocess.Complete
         text=True,
         timeout=240,
     )
-
-
-def test_dist_train_on_two_cpu_processes(tmp_path: Path) -> None:
-    config = write_config(tmp_path, train_cfg__max_epochs=1)
-    done = shell(
-        'dist_train.sh',
-        config,
-        2,
-        '--work-dir',
-        tmp_path / 'work',
-        PYTHON=sys.executable,
-        PYTHONPATH=ROOT,
-        CUDA_VISIBLE_DEVICES='',
-    )
-    assert done.returncode == 0, done.stderr
-    content = load_file(tmp_path / 'work' / 'epoch_1.pth')
-    assert content['meta']['batches_per_epoch'] == 3  # 20 samples in batches of 4 on 2 ranks
-    assert (tmp_path / 'work' / 'validation_history.json').is_file()
 
 
 @pytest.mark.parametrize(
