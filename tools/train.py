@@ -72,6 +72,7 @@ newest) and validation_history.json.
         return args
     given = [name for name in FOLDER_OPTIONS if getattr(args, name) not in (None, False)]
     if given:
+        check_input_file('folder or config', args.config)
         parser.error(f'--{given[0].replace("_", "-")} is for a folder of data, not for a config')
     check_input_file('config', args.config)
     if args.resume != 'auto':

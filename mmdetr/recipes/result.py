@@ -1,6 +1,7 @@
 """The end of a training of one command: the test of its best checkpoint, and what comes next."""
 
 import os
+import shlex
 from pathlib import Path
 
 from mmengine.config import Config
@@ -48,9 +49,12 @@ def best_checkpoint(work_dir: Path) -> Path | None:
 
 def next_commands(config_file: Path, checkpoint: Path) -> list[str]:
     """Return the commands that a person may want next, of those that the package has."""
+    folder, config, weights = (
+        shlex.quote(str(path)) for path in (checkpoint.parent, config_file, checkpoint)
+    )
     possible = {
-        'report': f'mmdetr report {checkpoint.parent}',
-        'infer': f'mmdetr infer PHOTOS {config_file} {checkpoint} --out-dir out',
-        'serve': f'mmdetr serve {config_file} {checkpoint}',
+        'report': f'mmdetr report {folder}',
+        'infer': f'mmdetr infer PHOTOS {config} {weights} --out-dir out',
+        'serve': f'mmdetr serve {config} {weights}',
     }
     return [f'next: {text}' for name, text in possible.items() if name in COMMANDS]

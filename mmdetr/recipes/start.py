@@ -27,7 +27,8 @@ from .weights import Weights, backbone_changes, check_download, read_weights, wi
 
 ANNOTATIONS = 'annotations'
 NONE = 'none'
-HERE = '{{ fileDirname }}'  # mmengine puts the folder of the config in its place
+HERE = '{{ fileDirname }}'  # mmengine puts the folder of the config in its place, as it is
+NO_TEXT = re.compile(r'[\'"\\{}\n\r]')  # what would end or change a text of Python
 LOADERS = dict(train='train_dataloader', val='val_dataloader', test='test_dataloader')
 
 
@@ -87,7 +88,9 @@ def prepare(folder: str, options: Options, resume: bool = False) -> Path:
     print(f'looks at {folder}', flush=True)
     work_dir.mkdir(parents=True, exist_ok=True)
     with work_dir_lock(work_dir, MMLogger.get_current_instance()):
-        weights = None if options.weights in (None, NONE) else read_weights(str(options.weights))
+        weights = None
+        if options.weights not in (None, NONE):
+            weights = read_weights(str(options.weights), options.model)
         for file in (work_dir / ANNOTATIONS).glob('*'):
             file.unlink()  # of a start that did not come as far as the config
         data = convert(
@@ -124,6 +127,8 @@ def _write(
 ) -> tuple[str, list[str]]:
     """Return the text of the config, and what was chosen in lines."""
     machine = this_machine()
+    here = str(config.parent.resolve())
+    here = here if NO_TEXT.search(here) else HERE
     num_images = sum(each.split == 'train' for each in data.collection.pictures)
     base = _base(num_images, machine, weights, options)
     cfg = _read_base(base.config)
@@ -150,7 +155,7 @@ def _write(
     classes = len(data.collection.classes)
     stated = {key: classes for key, _ in find_key(cfg.model, 'num_classes', 'model')}
     sections: list[Section] = [
-        ('Boxes in COCO form; the images stay where they are.', _data_changes(cfg, data)),
+        ('Boxes in COCO form; the images stay where they are.', _data_changes(cfg, data, here)),
         (
             f'{classes} classes. Weights: {start}.',
             _merge(_nested(stated), dict(model=model) if model else {}) | load_from,
@@ -161,7 +166,7 @@ def _write(
             | (dict(optim_wrapper=dict(accumulative_counts=accumulated)) if accumulated > 1 else {})
             | dict(randomness=dict(seed=options.seed)),
         ),
-        ('What is written goes beside this file.', dict(work_dir=HERE)),
+        ('What is written goes beside this file.', dict(work_dir=here)),
     ]
     return config_text(header, _base_name(base.config), sections), chosen
 
@@ -214,12 +219,12 @@ def _weights_of(
     return {}, {}, 'the ImageNet backbone of the config, fetched at the start'
 
 
-def _data_changes(cfg: Config, data: Conversion) -> dict[str, Any]:
+def _data_changes(cfg: Config, data: Conversion, here: str) -> dict[str, Any]:
     """Return the settings of loaders and metrics; without a test part, val is tested on."""
     changes: dict[str, Any] = {}
     for part, loader in LOADERS.items():
         name = data.files.get(part, data.files['val']).name
-        file = f'{HERE}/{ANNOTATIONS}/{name}'
+        file = f'{here}/{ANNOTATIONS}/{name}'
         dataset = dict(data_root='', ann_file=file, data_prefix=dict(img=f'{data.image_root}/'))
         changes[loader] = dict(dataset=dataset)
         evaluator = f'{part}_evaluator'
