@@ -1,5 +1,6 @@
 """What ``train FOLDER`` meets on other people's machines."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from mmengine.registry import DefaultScope
 from mmdetr.checkpoint import save_file
 from mmdetr.config.reading import load_config
 from mmdetr.recipes import Options, RecipeError, prepare
-from mmdetr.recipes.result import next_commands
+from mmdetr.recipes.result import best_checkpoint, next_commands
 from mmdetr.registry import MODELS
 from tests.helpers.foreign_data import picture, write
 
@@ -66,6 +67,24 @@ def test_folders_that_end_a_text_of_python(photos: Path, folder: str) -> None:
     here = Path(folder).resolve()
     assert cfg.work_dir == str(here)
     assert cfg.val_evaluator.ann_file == str(here / 'annotations/val.json')
+
+
+@pytest.mark.parametrize('epochs', [0, -1])
+def test_a_training_without_epochs(photos: Path, epochs: int) -> None:
+    with pytest.raises(RecipeError, match=f'epochs must be 1 or more, not {epochs}'):
+        prepare('photos', Options(weights='none', epochs=epochs))
+
+
+def test_the_best_of_an_earlier_training_in_the_folder_is_none_of_this_one(tmp_path: Path) -> None:
+    """As where the second one had nothing to validate on."""
+    old, last = write(tmp_path / 'best_a.pth', 'x'), write(tmp_path / 'epoch_1.pth', 'x')
+    write(tmp_path / 'last_checkpoint', str(last))
+    os.utime(old, (1000, 1000))
+    assert best_checkpoint(tmp_path, since=2000) == last
+    assert best_checkpoint(tmp_path) == old
+    new = write(tmp_path / 'best_b.pth', 'x')
+    os.utime(new, (2000, 2000))
+    assert best_checkpoint(tmp_path, since=2000) == new
 
 
 def test_the_next_commands_can_be_pasted() -> None:

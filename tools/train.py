@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 from mmdetr.config.command_line import (
@@ -215,9 +216,10 @@ def main(args: argparse.Namespace) -> None:
         with refusals_in_one_line(cfg):
             runner = DetectionRunner.from_cfg(cfg)
             runner.register_hook(InterruptHook())
+            since = 0.0 if cfg.get('resume') else time.time()
             runner.train()
             if from_folder:
-                score_and_tell(cfg, Path(args.config))
+                score_and_tell(cfg, Path(args.config), since)
     except KeyboardInterrupt:
         print('interrupted; --resume continues from the newest checkpoint', file=sys.stderr)
         sys.exit(130)

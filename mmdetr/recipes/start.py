@@ -71,8 +71,10 @@ def prepare(folder: str, options: Options, resume: bool = False) -> Path:
     Raises:
         FormatError: The data cannot be read.
         RecipeError: Weights or model do not fit; or the work directory has a config and ``resume``
-            is not set.
+            is not set; or the training would have no epoch.
     """
+    if options.epochs is not None and options.epochs < 1:
+        raise RecipeError(f'epochs must be 1 or more, not {options.epochs}')
     name = re.sub(r'[^\w.-]+', '_', Path(folder).resolve().name).strip('._') or 'data'
     work_dir = Path(options.work_dir or f'work_dirs/{name}')
     config = work_dir / f'{name.replace(".", "_")}.py'
