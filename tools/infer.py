@@ -5,7 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmdetr.config.command_line import check_input_file, errors_in_one_line
+from mmdetr.config.command_line import (
+    check_input_file,
+    check_out_dir,
+    errors_in_one_line,
+    score,
+)
 
 PREDICTIONS = 'predictions.json'
 
@@ -68,7 +73,7 @@ Exit code 1: an image could not be read; the others are done all the same. 130: 
     parser.add_argument('--out-dir', default='work_dirs/infer', help='default: %(default)s')
     parser.add_argument(
         '--score-thr',
-        type=float,
+        type=score,
         help='leave out detections with lower scores, in pictures and JSON (default: what the '
         'last validation of the training found best for each class; 0.3 where the checkpoint '
         'does not say)',
@@ -107,6 +112,9 @@ Exit code 1: an image could not be read; the others are done all the same. 130: 
         check_input_file('config', args.config)
     check_input_file('checkpoint', args.checkpoint)
     check_input_file('font', args.font)
+    if '://' in args.images and not args.images.startswith(('http://', 'https://')):
+        parser.error(f'only http:// and https:// are read, one image each, not {args.images}')
+    check_out_dir('--out-dir', args.out_dir)
     return args
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 from mmdetr.config.command_line import (
@@ -72,6 +73,7 @@ newest) and validation_history.json.
         return args
     given = [name for name in FOLDER_OPTIONS if getattr(args, name) not in (None, False)]
     if given:
+        check_input_file('folder or config', args.config)
         parser.error(f'--{given[0].replace("_", "-")} is for a folder of data, not for a config')
     check_input_file('config', args.config)
     if args.resume != 'auto':
@@ -223,9 +225,10 @@ def main(args: argparse.Namespace) -> None:
         with refusals_in_one_line(cfg):
             runner = DetectionRunner.from_cfg(cfg)
             runner.register_hook(InterruptHook())
+            since = 0.0 if cfg.get('resume') else time.time()
             runner.train()
             if from_folder:
-                score_and_tell(cfg, Path(args.config))
+                score_and_tell(cfg, Path(args.config), since)
     except KeyboardInterrupt:
         print('interrupted; --resume continues from the newest checkpoint', file=sys.stderr)
         sys.exit(130)

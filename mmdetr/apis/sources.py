@@ -16,7 +16,24 @@ from .image_files import find_images
 from .images import is_url, name_in_url, to_pipeline_input
 
 WRITABLE = ('.jpeg', '.jpg', '.png')
-VIDEO_SUFFIXES = ('.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm')
+VIDEO_SUFFIXES = (
+    '.3gp',
+    '.asf',
+    '.avi',
+    '.flv',
+    '.m2ts',
+    '.m4v',
+    '.mkv',
+    '.mov',
+    '.mp4',
+    '.mpeg',
+    '.mpg',
+    '.mts',
+    '.ogv',
+    '.ts',
+    '.webm',
+    '.wmv',
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,11 @@ class ImageFiles:
         else:
             found, self.skipped = find_images(images, out_dir)
             if not found:
-                raise ValueError(f'no image found: {images}')
+                below = (
+                    Path(images).is_dir() and Path(images).resolve() in out_dir.resolve().parents
+                )
+                hint = f' (what is below --out-dir {out_dir} is no input)' if below else ''
+                raise ValueError(f'no image found: {images}{hint}')
             self.files, self.names = list(found), name_pictures(found, out_dir)
         self.total = len(self.files)
 

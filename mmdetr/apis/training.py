@@ -4,6 +4,7 @@ Several runs may follow each other in one process.
 """
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, overload
@@ -131,11 +132,12 @@ def train(
     hook = InterruptHook()
     runner = DetectionRunner.from_cfg(cfg)
     runner.register_hook(hook)
+    since = 0.0 if cfg.get('resume') else time.time()
     try:
         runner.train()
     finally:
         hook.restore()
-    checkpoint = best_checkpoint(Path(cfg.work_dir))
+    checkpoint = best_checkpoint(Path(cfg.work_dir), since)
     if checkpoint is None:
         raise CheckpointError(f'the training left no checkpoint in {cfg.work_dir}')
     return TrainedDetector(cfg, checkpoint)

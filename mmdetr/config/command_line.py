@@ -5,6 +5,7 @@ Imports nothing slow, so that ``--help`` and wrong arguments are answered at onc
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -111,3 +112,37 @@ def errors_in_one_line(*errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         sys.exit(f'error: {" ".join(str(error).split())}')
+
+
+def score(text: str) -> float:
+    """Read a score of the command line, for ``type=`` of argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: It is no number in 0..1.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'a score is a number in 0..1, not {text!r}')
+    return value
+
+
+def check_out_dir(option: str, path: str | os.PathLike) -> None:
+    """Look before anything slow whether a folder can be made and written to.
+
+    Args:
+        option: Which names it, for the message.
+        path: The folder, which need not be there yet.
+
+    Raises:
+        SystemExit: It cannot; the message says what is in the way.
+    """
+    folder = os.path.abspath(path)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        sys.exit(f'error: {option} {path}: {folder} is no folder')
+    if not os.access(folder, os.W_OK | os.X_OK):
+        sys.exit(f'error: {option} {path}: nothing may be written in {folder}')

@@ -110,6 +110,8 @@ def check_batch(cfg: Mapping, world_size: int) -> list[Finding]:
     if lr is None:
         return [Finding('info', text)]
     text += f', learning rate {lr:g}'
+    if lr == 0:
+        return [Finding('warning', f'{text}: nothing is learnt')]
     auto_scale_lr = cfg.get('auto_scale_lr') or {}
     base = auto_scale_lr.get('base_batch_size')
     if base is None:

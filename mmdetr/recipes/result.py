@@ -1,26 +1,29 @@
 """The end of a training of one command: the test of its best checkpoint, and what comes next."""
 
 import os
+import shlex
 from pathlib import Path
 
 from mmengine.config import Config
 
 from mmdetr.cli import COMMANDS
 
+CLOCK = 0.1  # s; file systems round the time
 SHOWN = ('coco/bbox_mAP', 'coco/bbox_mAP_50')
 
 
-def score_and_tell(cfg: Config, config_file: Path) -> None:
+def score_and_tell(cfg: Config, config_file: Path, since: float) -> None:
     """Test the best checkpoint of a finished training, print its scores and the next commands.
 
     Args:
         cfg: Of the training.
         config_file: That it was read from.
+        since: See :func:`best_checkpoint`.
     """
     from mmdetr.engine import DetectionRunner
 
     work_dir = Path(cfg.work_dir)
-    checkpoint = best_checkpoint(work_dir)
+    checkpoint = best_checkpoint(work_dir, since)
     if checkpoint is None:
         return
     cfg = cfg.copy()
@@ -36,11 +39,18 @@ def score_and_tell(cfg: Config, config_file: Path) -> None:
     print('\n'.join(next_commands(config_file, checkpoint)), flush=True)
 
 
-def best_checkpoint(work_dir: Path) -> Path | None:
-    """Return the checkpoint of the best validation, else the last one; None without any."""
-    best = sorted(work_dir.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+def best_checkpoint(work_dir: Path, since: float = 0) -> Path | None:
+    """Return the checkpoint of the best validation, else the last one; None without any.
+
+    Args:
+        work_dir: Of the training.
+        since: When it began, in seconds as ``time.time``: best ones of an earlier training in the
+            same folder are none of it. 0 for one that goes on with an earlier one.
+    """
+    times = {path: path.stat().st_mtime for path in work_dir.glob('best_*.pth')}
+    best = [path for path, written in times.items() if written > since - CLOCK]
     if best:
-        return best[-1]
+        return max(best, key=lambda path: times[path])
     pointer = work_dir / 'last_checkpoint'
     last = Path(pointer.read_text().strip()) if pointer.is_file() else None
     return last if last is not None and last.is_file() else None
@@ -48,9 +58,12 @@ def best_checkpoint(work_dir: Path) -> Path | None:
 
 def next_commands(config_file: Path, checkpoint: Path) -> list[str]:
     """Return the commands that a person may want next, of those that the package has."""
+    folder, config, weights = (
+        shlex.quote(str(path)) for path in (checkpoint.parent, config_file, checkpoint)
+    )
     possible = {
-        'report': f'mmdetr report {checkpoint.parent}',
-        'infer': f'mmdetr infer PHOTOS {config_file} {checkpoint} --out-dir out',
-        'serve': f'mmdetr serve {config_file} {checkpoint}',
+        'report': f'mmdetr report {folder}',
+        'infer': f'mmdetr infer PHOTOS {config} {weights} --out-dir out',
+        'serve': f'mmdetr serve {config} {weights}',
     }
     return [f'next: {text}' for name, text in possible.items() if name in COMMANDS]

@@ -31,8 +31,9 @@ from .worth import describe_worth
 
 ANNOTATIONS = 'annotations'
 PREPARATION = 'preparation.txt'
-HERE = '{{ fileDirname }}'  # mmengine puts the folder of the config in its place
+HERE = '{{ fileDirname }}'  # mmengine puts the folder of the config in its place, as it is
 NUM_DECODED = 200  # images of each dataset, as tools/dataset/check.py does
+NO_TEXT = re.compile(r'[\'"\\{}\n\r]')  # what would end or change a text of Python
 LOADERS = dict(train='train_dataloader', val='val_dataloader', test='test_dataloader')
 
 
@@ -80,7 +81,10 @@ def prepare(folder: str, options: Options, resume: bool = False) -> Path:
         FormatError: The data cannot be read.
         RecipeError: The check of the data finds what a training cannot work with. Weights or model
             do not fit. The work directory has a config, and ``resume`` is not set.
+            The training would have no epoch.
     """
+    if options.epochs is not None and options.epochs < 1:
+        raise RecipeError(f'epochs must be 1 or more, not {options.epochs}')
     name = re.sub(r'[^\w.-]+', '_', Path(folder).resolve().name).strip('._') or 'data'
     work_dir = Path(options.work_dir or f'work_dirs/{name}')
     config = work_dir / f'{name.replace(".", "_")}.py'
@@ -96,7 +100,9 @@ def prepare(folder: str, options: Options, resume: bool = False) -> Path:
     print(f'looks at {folder}', flush=True)
     work_dir.mkdir(parents=True, exist_ok=True)
     with work_dir_lock(work_dir, MMLogger.get_current_instance()):
-        weights = None if options.weights in (None, NONE) else read_weights(str(options.weights))
+        weights = None
+        if options.weights not in (None, NONE):
+            weights = read_weights(str(options.weights), options.model)
         for file in (work_dir / ANNOTATIONS).glob('*'):
             file.unlink()  # of a start that did not come as far as the config
         data = convert(
@@ -153,6 +159,8 @@ def _write(
 ) -> tuple[str, list[str]]:
     """Return the text of the config, and what was chosen in lines."""
     machine = this_machine()
+    here = str(config.parent.resolve())
+    here = here if NO_TEXT.search(here) else HERE
     num_images = sum(each.split == 'train' for each in data.collection.pictures)
     base = _base(num_images, machine, weights, options)
     cfg = _read_base(base.config)
@@ -180,7 +188,7 @@ def _write(
     classes = len(data.collection.classes)
     stated = {key: classes for key, _ in find_key(cfg.model, 'num_classes', 'model')}
     sections: list[Section] = [
-        ('Boxes in COCO form; the images stay where they are.', _data_changes(cfg, data)),
+        ('Boxes in COCO form; the images stay where they are.', _data_changes(cfg, data, here)),
         (
             f'{classes} classes. Weights: {start.words}.',
             merge(nested(stated), dict(model=start.model) if start.model else {}) | start.settings,
@@ -191,7 +199,7 @@ def _write(
             | (dict(optim_wrapper=dict(accumulative_counts=accumulated)) if accumulated > 1 else {})
             | dict(randomness=dict(seed=options.seed)),
         ),
-        ('What is written goes beside this file.', dict(work_dir=HERE)),
+        ('What is written goes beside this file.', dict(work_dir=here)),
     ]
     return config_text(header, _base_name(base.config), sections), chosen
 
@@ -223,12 +231,12 @@ def _base_name(config: str) -> str:
     return config if config.startswith(PREFIX) else str(Path(find_config(config)).resolve())
 
 
-def _data_changes(cfg: Config, data: Conversion) -> dict[str, Any]:
+def _data_changes(cfg: Config, data: Conversion, here: str) -> dict[str, Any]:
     """Return the settings of loaders and metrics; without a test part, val is tested on."""
     changes: dict[str, Any] = {}
     for part, loader in LOADERS.items():
         name = data.files.get(part, data.files['val']).name
-        file = f'{HERE}/{ANNOTATIONS}/{name}'
+        file = f'{here}/{ANNOTATIONS}/{name}'
         dataset = dict(data_root='', ann_file=file, data_prefix=dict(img=f'{data.image_root}/'))
         changes[loader] = dict(dataset=dataset)
         evaluator = f'{part}_evaluator'

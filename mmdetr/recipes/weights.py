@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from mmdetr.checkpoint import CheckpointError, load_file, read_checkpoint
@@ -40,11 +41,16 @@ class Weights(NamedTuple):
     content: Mapping[str, Tensor]
 
 
-def read_weights(file: str) -> Weights:
+def read_weights(file: str, model: str | None = None) -> Weights:
     """Read a file and recognise by its names what it is of.
 
+    Args:
+        file: The file.
+        model: Config that a whole detector has to belong to; None looks for one in the package.
+
     Raises:
-        RecipeError: It cannot be read, or is a detector of which the package has no config.
+        RecipeError: It cannot be read, is a detector of which the package has no config, or one of
+            another model than asked for.
     """
     if '://' not in file:
         file = os.path.abspath(os.path.expanduser(file))  # a config may be run from elsewhere
@@ -60,9 +66,24 @@ def read_weights(file: str) -> Weights:
     content = checkpoint.state_dict
     if not any(name.startswith('bbox_head.') for name in content):  # a published backbone
         return Weights(file, None, content)
+    if model is not None:
+        _check_model(file, content, model)
+        return Weights(file, model, content)
     architecture = checkpoint.layout.architecture
     name = architecture.name if architecture else None
     return Weights(file, find_config_of(file, content, name), content)
+
+
+def _check_model(file: str, content: Mapping[str, Tensor], model: str) -> None:
+    try:
+        share = _share(_shapes(load_config(model).model), content)
+    except (OSError, ValueError, AttributeError) as error:
+        raise RecipeError(f'--model: {error}') from None
+    if share < LEAST_SHARE:
+        raise RecipeError(
+            f'--weights: {file} is a detector of another model than {model}: {share:.0%} of the '
+            'tensors are alike; leave out --model, or name the config that it was trained with'
+        )
 
 
 def find_config_of(
@@ -105,7 +126,8 @@ def find_config_of(
 
 def _shapes(model: Any) -> dict[str, torch.Size]:
     """Shapes of the weights of a model, which is built without memory."""
-    with torch.device('meta'):
+    # Nothing has said yet whose registries are meant.
+    with torch.device('meta'), DefaultScope.overwrite_default_scope('mmdetr'):
         built = MODELS.build(model)
     return {
         name: value.shape

@@ -71,8 +71,13 @@ def above_operating_point(
         pred: ``scores`` [N], ``labels`` [N] and more.
         point: Of the model, as the ``operating_point`` of a detector; or one score for all classes.
         classes: Names by label.
+
+    Raises:
+        ValueError: The score is not in 0..1.
     """
     if not isinstance(point, OperatingPoint):
+        if not 0 <= point <= 1:
+            raise ValueError(f'a score threshold must be in 0..1, not {point:g}')
         return pred[pred.scores >= point]
     thresholds = point.thresholds(pred.labels.tolist(), classes)
     # In float64: rounded to the scores' own type, a threshold may equal a score below it.

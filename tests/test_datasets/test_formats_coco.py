@@ -122,8 +122,8 @@ def test_everything_dropped_or_repaired_is_named(tmp_path: Path) -> None:
         'images that are listed twice': [
             'labels.json, image 4: A.JPG is labels.json, image 1 as well'
         ],
-        'annotations of an image that the file does not list': [f'{where}2'],
-        'annotations of a category that the file does not list': [f'{where}3'],
+        'annotations of an image that the file does not list': [f'{where}2: image_id 9'],
+        'annotations of a category that the file does not list': [f'{where}3: category_id 7'],
         'annotations without box': [f'{where}5'],
         'annotations of images that were left out': [f'{where}6'],
         'boxes of negative width or height': [f'{where}8'],
@@ -158,7 +158,7 @@ def test_boxes_of_another_form_are_refused(tmp_path: Path) -> None:
         ),
         (
             '{"images": [], "annotations": [], "categories": [{"id": 1}]}',
-            'a category without id or name',
+            'a category without id .* or name',
         ),
     ],
 )

@@ -177,9 +177,9 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 def test_data_without_a_box_or_image(tmp_path: Path) -> None:
     for name in 'ab':
         picture(tmp_path / f'images/{name}.jpg')
-    write(tmp_path / 'labels/a.txt', '9 0.5 0.5 0.1 0.1')
+    write(tmp_path / 'labels/a.txt', '0 0.5 0.5 0 0.1')
     write(tmp_path / 'data.yaml', 'names: [cat]')
-    with pytest.raises(FormatError, match='2 images, but not one box'):
+    with pytest.raises(FormatError, match='2 images, but not one box: 1 boxes without area'):
         convert(tmp_path, tmp_path / 'out')
     coco_json(tmp_path / 'x/x.json', [dict(id=1, file_name='gone.jpg')], [], ['cat'])
     with pytest.raises(FormatError, match='no image is left: 1 images that are not there'):

@@ -5,7 +5,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmdetr.config.command_line import add_cfg_options, check_input_file
+from mmdetr.config.command_line import (
+    add_cfg_options,
+    check_input_file,
+    check_out_dir,
+    score,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +42,7 @@ weigh.
     )
     parser.add_argument(
         '--score-thr',
-        type=float,
+        type=score,
         help='least score of a detection (default: the operating point in the checkpoint)',
     )
     parser.add_argument('--max-detections', type=int, default=8, help='default: %(default)s')
@@ -48,6 +53,7 @@ weigh.
     check_input_file('checkpoint', args.checkpoint)
     if Path(args.out).suffix.lower() not in ('.html', '.htm'):
         parser.error(f'--out is the name of a page and ends in .html: {args.out}')
+    check_out_dir('--out', Path(args.out).parent)
     try:
         args.points = [
             tuple(float(part) for part in point.split(',', 1)) for point in args.points or ()

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmdetr.config.command_line import check_input_file
+from mmdetr.config.command_line import check_input_file, check_out_dir, score
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,7 +28,7 @@ evaluated on the validation data of the run's config; what is missing is said in
     parser.add_argument('--checkpoint', help='checkpoint instead of the best one in the folder')
     parser.add_argument(
         '--score-thr',
-        type=float,
+        type=score,
         help='least score of detections in pictures, confusion and counts (default: the operating '
         'point in the checkpoint)',
     )
@@ -37,6 +37,7 @@ evaluated on the validation data of the run's config; what is missing is said in
     check_input_file('checkpoint', args.checkpoint)
     if not Path(args.work_dir).is_dir():
         parser.error(f'no such folder: {args.work_dir}')
+    check_out_dir('--out', Path(args.out).parent if args.out else args.work_dir)
     return args
 
 
@@ -44,6 +45,7 @@ if __name__ == '__main__':  # --help and errors come before the imports that tak
     arguments = parse_args()
 
 from mmdetr.analysis.report import make_report, open_run
+from mmdetr.analysis.run_files import find_config, read_curves
 from mmdetr.config.reading import ConfigError
 
 
@@ -65,6 +67,10 @@ def main(args: argparse.Namespace) -> None:
         run = open_run(args.work_dir, args.config, args.checkpoint, args.score_thr)
     except (ConfigError, OSError) as error:
         sys.exit(f'error: {error}')
+    if not (find_config(run.work_dir) or run.checkpoint or any(read_curves(run.work_dir))):
+        sys.exit(
+            f'error: {run.work_dir} is no folder of a training: it has no config, checkpoint or log'
+        )
     html = make_report(run, Progress())
     out = Path(args.out) if args.out else run.work_dir / 'report.html'
     out.parent.mkdir(parents=True, exist_ok=True)

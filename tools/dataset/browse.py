@@ -5,9 +5,10 @@ import math
 import sys
 from pathlib import Path
 
-from mmdetr.config.command_line import add_cfg_options, check_input_file
+from mmdetr.config.command_line import add_cfg_options, check_input_file, check_out_dir
 
 SUFFIXES = ('.jpeg', '.jpg', '.png')
+OTHER_SUFFIXES = ('.bmp', '.gif', '.html', '.pdf', '.svg', '.tif', '.tiff', '.webp')
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,6 +55,11 @@ examples:
         if getattr(args, name) < 1:
             parser.error(f'--{name} must be 1 or more, not {getattr(args, name)}')
     check_input_file('config', args.config)
+    suffix = Path(args.out or '').suffix.lower()
+    if suffix in OTHER_SUFFIXES:
+        parser.error(f'--out is a folder or ends in {" or ".join(SUFFIXES)}, not in {suffix}')
+    if args.out is not None:
+        check_out_dir('--out', Path(args.out).parent if suffix in SUFFIXES else args.out)
     return args
 
 

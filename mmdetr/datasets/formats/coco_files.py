@@ -12,6 +12,7 @@ import numpy as np
 from mmdetr.datasets.box_formats import recognise_format
 from mmdetr.datasets.coco_table import LARGEST_SIDE, Table, take_placeholders
 
+from .coco_values import enclosing, numbers, shown_id
 from .records import Box, Collection, FormatError, Picture, Problems
 from .sizes import ImageSizes
 from .text_files import decode, read_bytes
@@ -68,7 +69,7 @@ def read_coco(tree: Tree, files: list[Path]) -> Collection:
     sizes = ImageSizes(index.paths)
     owners: dict[Path, str] = {}
     for path, file in zip(files, read, strict=True):
-        _read_categories(file)
+        _read_categories(file, problems)
         _read_images(file, tree, index, sizes, owners, problems)
         _read_boxes(file, tree.name(path), problems)
     listed = [picture for file in read for picture in file.pictures.values()]
@@ -100,8 +101,14 @@ def _load(path: Path) -> dict[str, Any]:
         content['info'] = {}
     for key in ('images', 'annotations', 'categories'):
         records = content.get(key)
-        if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        if not isinstance(records, list):
             raise FormatError(f'{path} has no list of {key}; it is no COCO JSON')
+        for row, record in enumerate(records):
+            if not isinstance(record, dict):
+                raise FormatError(
+                    f'{path}: number {row} of {key} must be a record with its id, not '
+                    f'{json.dumps(record)[:40]}'
+                )
     return content
 
 
@@ -116,16 +123,23 @@ def _parts_of(path: Path, tree: Tree) -> frozenset[str]:
     return frozenset({part} if part else ())
 
 
-def _read_categories(file: _File) -> None:
+def _read_categories(file: _File, problems: Problems) -> None:
     used = {each.get('category_id') for each in file.content['annotations'] if _is_id(each)}
     table = Table(str(file.path), 'categories', file.content)
     take_placeholders(table, used)
     for record in table.records:
         number, name = record.get('id'), record.get('name')
         if not isinstance(number, int | str) or not isinstance(name, str) or not name.strip():
-            raise FormatError(f'{file.path}: a category without id or name: {str(record)[:80]}')
+            raise FormatError(
+                f'{file.path}: a category without id (a whole number or text) or name: '
+                f'{str(record)[:80]}'
+            )
         if number in file.names:
             raise FormatError(f'{file.path}: the category id {number} is used twice')
+        if name.strip() in file.names.values():
+            problems.noted['categories of a name that is there already, taken as one class'].append(
+                f'{file.path.name}, category {number}: {name.strip()}'
+            )
         file.names[number] = name.strip()
 
 
@@ -146,7 +160,10 @@ def _read_images(
         number, name = record.get('id'), record.get('file_name')
         place = f'{shown_name}, image {number}'
         if not isinstance(number, int | str) or not isinstance(name, str):
-            raise FormatError(f'{place}: an image without id or file_name: {str(record)[:80]}')
+            raise FormatError(
+                f'{place}: an image without id (a whole number or text) or file_name: '
+                f'{str(record)[:80]}'
+            )
         if number in file.pictures:
             raise FormatError(f'{shown_name}: the image id {number} is used twice')
         path, trouble = index.find(name, file.path)
@@ -181,22 +198,26 @@ def _read_images(
 
 def _read_boxes(file: _File, shown_name: str, problems: Problems) -> None:
     known = {record['id'] for record in file.content['images']}
+    images, categories = ({str(each): each for each in ids} for ids in (known, file.names))
     for row, record in enumerate(file.content['annotations']):
         place = f'{shown_name}, annotation {record.get("id", f"number {row}")}'
         image_id, category_id = record.get('image_id'), record.get('category_id')
         if not isinstance(image_id, int | str) or image_id not in known:
-            problems.dropped['annotations of an image that the file does not list'].append(place)
+            reason = 'annotations of an image that the file does not list'
+            problems.dropped[reason].append(f'{place}: image_id {shown_id(image_id, images)}')
             continue
         if image_id not in file.pictures:
             problems.dropped['annotations of images that were left out'].append(place)
             continue
         if not isinstance(category_id, int | str) or category_id not in file.names:
-            problems.dropped['annotations of a category that the file does not list'].append(place)
+            reason = 'annotations of a category that the file does not list'
+            shown = shown_id(category_id, categories)
+            problems.dropped[reason].append(f'{place}: category_id {shown}')
             continue
         segmentation = record.get('segmentation') or None
-        bbox = _numbers(record.get('bbox'))
+        bbox = numbers(record.get('bbox'))
         if bbox is None:
-            bbox = _enclosing(segmentation)
+            bbox = enclosing(segmentation)
             if bbox is None:
                 problems.dropped['annotations without box'].append(place)
                 continue
@@ -217,28 +238,6 @@ def _read_boxes(file: _File, shown_name: str, problems: Problems) -> None:
             )
         )
     _refuse_other_boxes(file)
-
-
-def _numbers(value: Any) -> tuple[float, float, float, float] | None:
-    if not isinstance(value, list) or len(value) != 4:
-        return None
-    try:
-        first, second, third, fourth = (float(each) for each in value)
-    except (TypeError, ValueError):
-        return None
-    return first, second, third, fourth
-
-
-def _enclosing(segmentation: Any) -> tuple[float, float, float, float] | None:
-    """Return the box of polygons as left, top, width, height."""
-    if not isinstance(segmentation, list):
-        return None
-    values: Iterable = (value for polygon in segmentation for value in np.ravel(polygon).tolist())
-    corners = list(values)
-    if len(corners) < 6 or len(corners) % 2 or not all(isinstance(c, int | float) for c in corners):
-        return None
-    xs, ys = corners[::2], corners[1::2]
-    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
 def _refuse_other_boxes(file: _File) -> None:

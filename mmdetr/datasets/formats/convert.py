@@ -8,7 +8,7 @@ from .clean import clean_pictures
 from .recognise import Format, read_folder
 from .records import Collection, FormatError
 from .split import VAL_SHARE, split_pictures
-from .statistics import describe, every_problem, summarise
+from .statistics import describe, every_problem, first_reasons, summarise
 from .voc import VocPixels
 from .write import IMAGES, ImageUse, common_root, write_coco
 
@@ -60,7 +60,10 @@ def convert(
     root = common_root(collection)
     done = split_pictures(collection, root, seed, val_share, group, named_parts)
     if not any(each.boxes for each in collection.pictures):
-        raise FormatError(f'{source}: {len(collection.pictures)} images, but not one box')
+        raise FormatError(
+            f'{source}: {len(collection.pictures)} images, but not one box: '
+            f'{first_reasons(collection.problems)}'
+        )
     files = write_coco(collection, target, root, images)
     lines = [
         f'{collection.format}: {len(collection.pictures)} images of {source}',

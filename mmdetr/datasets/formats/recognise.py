@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from .coco_files import find_coco, read_coco
 from .records import Collection, FormatError
 from .text_files import read_bytes
-from .tree import Tree
+from .tree import OTHER_SUFFIXES, Tree
 from .voc import VocPixels, read_voc
 from .yolo import read_yolo
 from .yolo_layout import CLASS_FILES, find_yaml, label_files, looks_like_labels
@@ -57,15 +57,20 @@ def read_folder(
     }
     chosen = _choose({name: text for name, text in found.items() if text}, path, fmt)
     if chosen == 'coco':
-        return read_coco(tree, coco_files)
-    if chosen == 'voc':
-        return read_voc(tree, xml_files, voc_pixels)
-    if len(yaml_files) > 1:
+        collection = read_coco(tree, coco_files)
+    elif chosen == 'voc':
+        collection = read_voc(tree, xml_files, voc_pixels)
+    elif len(yaml_files) > 1:
         raise FormatError(
             f'{path} has several files that name classes ({found["yolo"]}): name one of them '
             'instead of the folder'
         )
-    return read_yolo(tree, yaml_files[0] if yaml_files else None)
+    else:
+        collection = read_yolo(tree, yaml_files[0] if yaml_files else None)
+    others = [tree.name(file) for file in tree.files(*OTHER_SUFFIXES)]
+    if others:
+        collection.problems.dropped['files of formats that are not read'] += others
+    return collection
 
 
 def _choose(found: dict[str, str], path: Path, fmt: Format | None) -> str:

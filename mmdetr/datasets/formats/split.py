@@ -23,7 +23,8 @@ def split_pictures(
     """Give each picture one of the parts train, val and test, in place.
 
     A split that the data have is kept: train and val, with test where there is one. Data with train
-    and test alone are validated on test. Data without a split, or with one part, are split by seed.
+    and test alone are validated on test. Data without a split, with one part, or whose images to
+    validate on are all trained on, are split by seed.
 
     Args:
         collection: As it was read; images of other parts are dropped and counted.
@@ -43,8 +44,12 @@ def split_pictures(
     present = {part for each in collection.pictures for part in each.parts}
     train, val = _parts(present, named)
     if train is not None and val is not None:
-        return _keep(collection, train, val, root)
-    pictures = sorted(collection.pictures, key=lambda each: each.path)
+        text = _keep(collection, train, val, root)
+        if any(each.split == 'val' for each in collection.pictures):
+            return text
+    pictures = sorted(
+        (each for each in collection.pictures if each.split != 'test'), key=lambda each: each.path
+    )
     groups = _group(pictures, root, group)
     if len(groups) < 2:
         what = 'groups of images' if group else 'images'
@@ -55,6 +60,8 @@ def split_pictures(
             each.split = 'val' if name in chosen else 'train'
     single = [name for name, members in groups.items() if len(members) == 1]
     text = f'split by seed {seed}, {val_share:.0%} for validation'
+    if train is not None and val is not None:
+        text += f', since all images of {val} are in {train} as well'
     if group:
         text += f', {len(groups)} groups by {group!r} kept together ({len(single)} of one image)'
     return text

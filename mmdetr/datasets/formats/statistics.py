@@ -72,6 +72,13 @@ def summarise(problems: Problems, shown: int = 3) -> Iterator[str]:
                 yield f'{word}: {len(places)} {reason}: {shorten(places, shown, "; ")}'
 
 
+def first_reasons(problems: Problems) -> str:
+    """Say in one line why nothing is left: kinds of problems, those of what was dropped first."""
+    kinds = [*problems.dropped.items(), *problems.noted.items()]
+    reasons = [f'{len(places)} {reason}, as {places[0]}' for reason, places in kinds if places]
+    return '; '.join(reasons[:3]) or 'there was none'
+
+
 def every_problem(problems: Problems) -> Iterator[str]:
     """Yield a line for each place, for the file beside the result."""
     for word, reasons in vars(problems).items():

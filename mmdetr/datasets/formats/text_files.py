@@ -92,15 +92,32 @@ def to_number(text: str | None) -> float:
         return float('nan')
 
 
+class _AsWritten(yaml.BaseLoader):
+    """Leaves every value the text that it is, a class ``no`` as well; a name stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        mapping: dict = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in mapping:
+                raise yaml.constructor.ConstructorError(
+                    problem=f'{key} is there twice', problem_mark=key_node.start_mark
+                )
+            if isinstance(key, str):
+                mapping[key] = self.construct_object(value_node, deep=deep)
+        return mapping
+
+
 def read_yaml(path: Path) -> dict:
-    """Read a YAML file that holds settings by name.
+    """Read a YAML file that holds settings by name, each value as the text that it is.
 
     Raises:
-        FormatError: It is none.
+        FormatError: It is none, or has a name twice.
     """
     try:
-        # Tabs are not allowed in YAML, and some write them all the same.
-        content: Any = yaml.safe_load(read_text(path).replace('\t', '  '))
+        # Tabs are not allowed in YAML, and some write them all the same. Of this loader nothing in
+        # the file can ask for more than texts, lists and dicts.
+        content: Any = yaml.load(read_text(path).replace('\t', '  '), _AsWritten)
     except yaml.YAMLError as error:
         raise FormatError(f'{path} is no YAML: {" ".join(str(error).split())}') from None
     if not isinstance(content, dict):

@@ -10,7 +10,60 @@ from urllib.parse import unquote, urlsplit
 
 from .records import FormatError
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.jp2', '.ppm')
+# Of photographs and drawings that Pillow reads, as far as it is built with what they need.
+IMAGE_SUFFIXES = (
+    '.jpg',
+    '.jpeg',
+    '.jpe',
+    '.jfif',
+    '.png',
+    '.apng',
+    '.bmp',
+    '.dib',
+    '.tif',
+    '.tiff',
+    '.webp',
+    '.gif',
+    '.jp2',
+    '.j2k',
+    '.jpx',
+    '.ppm',
+    '.pgm',
+    '.pbm',
+    '.pnm',
+    '.tga',
+    '.avif',
+)
+# Pictures and videos that nothing here reads, and that nobody should miss without a word.
+OTHER_SUFFIXES = (
+    '.heic',
+    '.heif',
+    '.jxl',
+    '.svg',
+    '.psd',
+    '.eps',
+    '.pdf',
+    '.dng',
+    '.cr2',
+    '.cr3',
+    '.nef',
+    '.arw',
+    '.raf',
+    '.orf',
+    '.rw2',
+    '.dcm',
+    '.exr',
+    '.hdr',
+    '.mp4',
+    '.mov',
+    '.avi',
+    '.mkv',
+    '.m4v',
+    '.webm',
+    '.wmv',
+    '.mpg',
+    '.mpeg',
+)
 MOST_LEVELS = 8
 SPLIT_NAMES = {
     'train': 'train',

@@ -12,6 +12,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
+
+from mmdetr.datasets.box_formats import XYXY, recognise_format
+
 from .records import Box, Collection, FormatError, Picture, Problems
 from .sizes import ImageSizes
 from .text_files import read_text, to_number
@@ -33,7 +37,7 @@ def read_voc(tree: Tree, files: list[Path], pixels: VocPixels = 'auto') -> Colle
         pixels: What ``xmin`` counts, see above; ``'auto'`` looks at ``source/database``.
 
     Raises:
-        FormatError: There is no image.
+        FormatError: There is no image, or the boxes are none of Pascal VOC's.
     """
     problems = Problems()
     index = ImageIndex(tree.images())
@@ -61,6 +65,7 @@ def read_voc(tree: Tree, files: list[Path], pixels: VocPixels = 'auto') -> Colle
             readings['inclusive' if inclusive else 'edges'] += 1
             boxes = _boxes(roots[xml], tree.name(xml), inclusive, problems)
         pictures.append(Picture(path, *size, boxes, parts))
+    _refuse_other_boxes(tree, pictures)
     classes = sorted({box.name for picture in pictures for box in picture.boxes})
     return Collection(NAME, classes, pictures, problems, _say(readings))
 
@@ -144,10 +149,28 @@ def _boxes(root: Node, file: str, inclusive: bool, problems: Problems) -> list[B
         elif each.find('bndbox') is None:
             problems.dropped['objects without box'].append(place)
         else:
+            if (each.text('difficult') or '0') not in ('0', 'false', 'False'):
+                reason = 'objects marked as difficult, which count like all others'
+                problems.noted[reason].append(place)
             x1, y1, x2, y2 = edges
             first = 1.0 if inclusive else 0.0
             boxes.append(Box((x1 - first, y1 - first, x2, y2), name, place))
     return boxes
+
+
+def _refuse_other_boxes(tree: Tree, pictures: list[Picture]) -> None:
+    rows = [
+        (*box.bbox_xyxy, picture.width, picture.height)
+        for picture in pictures
+        for box in picture.boxes
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 6)
+    form = recognise_format(table[:, :4], table[:, 4:], XYXY)
+    if form is not None:
+        raise FormatError(
+            f'{tree.root}: the boxes of the XML files look like {form}; Pascal VOC has the corners '
+            'xmin, ymin, xmax, ymax in pixels: mend what wrote the files'
+        )
 
 
 def _lists(tree: Tree) -> dict[str, set[str]]:

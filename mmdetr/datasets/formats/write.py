@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from .coco_files import IMAGE_ROOT
 from .records import Box, Collection, FormatError, Picture
 from .split import PARTS
+from .statistics import first_reasons
 
 ImageUse: TypeAlias = Literal['reference', 'link', 'copy']
 IMAGES = 'images'
@@ -22,20 +23,11 @@ def common_root(collection: Collection) -> Path:
         FormatError: There are no images, or no such folder.
     """
     if not collection.pictures:
-        raise FormatError(f'no image is left: {_first_reasons(collection)}')
+        raise FormatError(f'no image is left: {first_reasons(collection.problems)}')
     try:
         return Path(os.path.commonpath([each.path.parent for each in collection.pictures]))
     except ValueError as error:
         raise FormatError(f'the images have no folder in common: {error}') from None
-
-
-def _first_reasons(collection: Collection) -> str:
-    reasons = [
-        f'{len(places)} {reason}, as {places[0]}'
-        for reason, places in collection.problems.dropped.items()
-        if places
-    ]
-    return '; '.join(reasons[:3]) or 'there was none'
 
 
 def write_coco(

@@ -1,24 +1,26 @@
 """YOLO's label files: a row of fractions of the image for each object.
 
 Rows: ``class cx cy w h``, all but the class in 0..1 of the image as viewers show it, perhaps with a
-confidence behind; or ``class x1 y1 x2 y2 x3 y3 ...``, the corners of a polygon, whose enclosing box
-is taken. With ``kpt_shape`` in data.yaml, rows are a box and keypoints, and the keypoints are left
-out. A file without rows, or no file, is a background image.
+confidence behind, which is left out; or ``class x1 y1 x2 y2 x3 y3 ...``, the corners of a polygon,
+whose enclosing box is taken. With ``kpt_shape`` in data.yaml, rows are a box and keypoints, and the
+keypoints are left out. A file without rows, or no file, is a background image.
 """
 
 import math
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 from .records import Box, Collection, FormatError, Picture, Problems
 from .sizes import ImageSizes
 from .text_files import read_text, split_numbers
 from .tree import Tree
-from .yolo_layout import find_names, find_splits, label_file, label_files
+from .yolo_layout import LabelIndex, find_names, find_splits, label_files
+from .yolo_rows import RowWatch
 
 NAME = 'YOLO'
 # Rounded fractions may pass 1; coordinates in pixels are far from it.
 MOST = 1.5
+ROUNDING = 1e-3
 
 
 def read_yolo(tree: Tree, yaml_file: Path | None) -> Collection:
@@ -29,7 +31,7 @@ def read_yolo(tree: Tree, yaml_file: Path | None) -> Collection:
         yaml_file: ``data.yaml``; None where there is none.
 
     Raises:
-        FormatError: There is no image, or most rows are no fractions of their images.
+        FormatError: There is no image, or the rows mean something else, see :class:`.RowWatch`.
     """
     problems = Problems()
     names, num_keypoints = find_names(tree, yaml_file, problems)
@@ -38,8 +40,10 @@ def read_yolo(tree: Tree, yaml_file: Path | None) -> Collection:
     if not paths:
         raise FormatError(f'{tree.root}: label files of YOLO, but no images')
     sizes = ImageSizes(paths)
-    labels = {path: label_file(path) for path in paths}
-    pictures, totals = [], Counter[str]()
+    index = LabelIndex(tree)
+    labels = {path: index.find(path) for path in paths}
+    _note_shared(labels, tree, problems)
+    pictures, watch = [], RowWatch(len(names), num_keypoints)
     for path in paths:
         size = sizes.shown(path)
         if size is None or sizes.problem(path):
@@ -50,25 +54,32 @@ def read_yolo(tree: Tree, yaml_file: Path | None) -> Collection:
         if file is None:
             problems.noted['images without label file, taken as background'].append(tree.name(path))
         else:
-            boxes = _read_rows(file, tree.name(file), names, size, num_keypoints, problems, totals)
+            boxes = _read_rows(file, tree.name(file), names, size, problems, watch)
         if splits and path not in splits:
             problems.dropped['images in none of the parts (train, val, test)'].append(
                 tree.name(path)
             )
             continue
-        pictures.append(
-            Picture(path, *size, boxes, frozenset({splits[path]} if path in splits else ()))
-        )
+        pictures.append(Picture(path, *size, boxes, frozenset(splits.get(path, ()))))
     used = {path for path in labels.values() if path}
     problems.dropped['label files without image'] += [
         tree.name(path) for path in label_files(tree) if path not in used
     ]
-    if totals['no fractions'] > totals['rows'] / 2:
-        raise FormatError(
-            f'{tree.root}: {totals["no fractions"]} of {totals["rows"]} rows are not '
-            'class cx cy w h in fractions of the image (0..1): divide pixels by width and height'
-        )
+    watch.check(tree.root)
     return Collection(NAME, names, pictures, problems)
+
+
+def _note_shared(labels: dict[Path, Path | None], tree: Tree, problems: Problems) -> None:
+    """Count label files of several images, as of a.jpg and a.png."""
+    images = defaultdict(list)
+    for path, file in labels.items():
+        if file is not None:
+            images[file].append(path)
+    problems.noted['label files that several images share'] += [
+        f'{tree.name(file)}: {", ".join(map(tree.name, paths))}'
+        for file, paths in images.items()
+        if len(paths) > 1
+    ]
 
 
 def _read_rows(
@@ -76,9 +87,8 @@ def _read_rows(
     shown_name: str,
     names: list[str],
     size: tuple[int, int],
-    num_keypoints: int,
     problems: Problems,
-    totals: Counter[str],
+    watch: RowWatch,
 ) -> list[Box]:
     boxes = []
     for number, line in enumerate(read_text(file).splitlines(), 1):
@@ -88,23 +98,35 @@ def _read_rows(
         place = f'{shown_name}, line {number}'
         words, commas = split_numbers(line)
         numbers = _numbers(words)
-        totals['rows'] += 1
+        watch.rows += 1
         if commas:
             problems.repaired['rows with decimal commas'].append(place)
         if numbers is None or len(numbers) < 5:
             problems.dropped['rows that are no box'].append(f'{place}: {line[:40]!r}')
             continue
         label, values = numbers[0], numbers[1:]
+        watch.add(label, values)
         if not (label.is_integer() and 0 <= label < len(names)):
             problems.dropped['boxes of a class that data.yaml does not name'].append(
                 f'{place}: class {words[0]}'
             )
             continue
-        is_box = len(values) in (4, 5, 4 + num_keypoints)
+        is_box = len(values) in (4, 5, 4 + watch.num_keypoints)
         if not all(abs(value) <= MOST for value in values[: 4 if is_box else None]):
-            totals['no fractions'] += 1
+            watch.no_fractions += 1
             problems.dropped['boxes that are no fractions of the image'].append(place)
             continue
+        if is_box:
+            watch.add_box(values[:4], size)
+        elif not all(-ROUNDING <= value <= 1 + ROUNDING for value in values):
+            problems.repaired['polygons clipped to their image'].append(place)
+        if len(values) == 5 and watch.num_keypoints != 1:
+            if not 0 <= values[4] <= 1:
+                reason = 'rows whose sixth number is no confidence (an angle?)'
+                problems.dropped[reason].append(f'{place}: {words[5]}')
+                continue
+            reason = 'rows with a sixth number, taken for a confidence and left out'
+            problems.noted[reason].append(place)
         box = _box(values, is_box, size, names[int(label)], place)
         if box is None:
             problems.dropped['boxes without area'].append(place)

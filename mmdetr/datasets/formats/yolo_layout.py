@@ -17,6 +17,7 @@ CLASS_FILES = (
     'labels.txt',
     'predefined_classes.txt',
 )
+NOTHING = ('', '~', 'null')
 _ROW = re.compile(r'\s*\d+(\.0*)?[\s,;]+[-+0-9.,eE\s;]+')
 
 
@@ -38,7 +39,7 @@ def label_files(tree: Tree) -> list[Path]:
     stems = {path.with_suffix('') for path in tree.images()}
     found = []
     for path in tree.files('.txt'):
-        if path.name in CLASS_FILES:
+        if path.name.lower() in CLASS_FILES:
             continue
         if 'labels' in (part.lower() for part in path.parts[:-1]) or path.with_suffix('') in stems:
             found.append(path)
@@ -51,26 +52,42 @@ def looks_like_labels(path: Path) -> bool:
     return bool(rows) and _ROW.fullmatch(rows[0].lstrip('\ufeff')) is not None
 
 
-def label_file(image: Path) -> Path | None:
-    """Return the label file of an image: in ``labels`` instead of ``images``, or beside it."""
-    parts = list(image.parent.parts)
-    for index in reversed(range(len(parts))):
-        if parts[index].lower() in ('images', 'jpegimages'):
-            folder = Path(*parts[:index], 'labels', *parts[index + 1 :])
-            candidate = folder / f'{image.stem}.txt'
-            if candidate.is_file():
-                return candidate
-            break
-    beside = image.with_suffix('.txt')
-    inside = image.parent / 'labels' / f'{image.stem}.txt'
-    return next((path for path in (beside, inside) if path.is_file()), None)
+class LabelIndex:
+    """Finds the label file of an image: in ``labels`` instead of ``images``, or beside it.
+
+    Upper and lower case may differ where one file alone can be meant.
+
+    Args:
+        tree: Files below the folder.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for path in tree.files('.txt'):
+            self._by_name[str(path).casefold()].append(path)
+
+    def find(self, image: Path) -> Path | None:
+        name, parts = f'{image.stem}.txt', image.parent.parts
+        candidates = [image.with_name(name), image.parent / 'labels' / name]
+        for index in reversed(range(len(parts))):
+            if parts[index].lower() in ('images', 'jpegimages'):
+                candidates.insert(0, Path(*parts[:index], 'labels', *parts[index + 1 :], name))
+                break
+        for path in candidates:
+            if path.is_file():
+                return path
+        for path in candidates:
+            found = self._by_name.get(str(path).casefold(), [])
+            if len(found) == 1:
+                return found[0]
+        return None
 
 
 def find_names(tree: Tree, yaml_file: Path | None, problems: Problems) -> tuple[list[str], int]:
     """Return the class names by number, and how many values keypoints add to a row."""
     if yaml_file is None:
         for path in tree.files('.txt', '.names', '.labels'):
-            if path.name in CLASS_FILES:
+            if path.name.lower() in CLASS_FILES:
                 return _unique(
                     [line.strip() for line in read_text(path).splitlines() if line.strip()], path
                 ), 0
@@ -81,13 +98,14 @@ def find_names(tree: Tree, yaml_file: Path | None, problems: Problems) -> tuple[
     content = read_yaml(yaml_file)
     names = _by_number(content['names'], yaml_file)
     stated = content.get('nc')
-    if isinstance(stated, int) and stated != len(names):
+    if str(stated).isdecimal() and int(str(stated)) != len(names):
         problems.noted['numbers of classes (nc) other than the names'].append(
             f'{tree.name(yaml_file)}: nc {stated}, {len(names)} names'
         )
     shape = content.get('kpt_shape')
-    is_shape = isinstance(shape, list) and len(shape) == 2 and set(map(type, shape)) == {int}
-    return names, shape[0] * shape[1] if isinstance(shape, list) and is_shape else 0
+    shape = shape if isinstance(shape, list) else []
+    is_shape = len(shape) == 2 and all(str(n).isdecimal() for n in shape)
+    return names, int(shape[0]) * int(shape[1]) if is_shape else 0
 
 
 def _by_number(names: Any, path: Path) -> list[str]:
@@ -100,8 +118,8 @@ def _by_number(names: Any, path: Path) -> list[str]:
             raise FormatError(f'{path}: the keys of names: are no class numbers')
         # Gaps stay gaps, so that numbers keep their meaning.
         names = [numbered.get(i, f'unused {i}') for i in range(max(numbered, default=-1) + 1)]
-    elif isinstance(names, str):
-        names = [name.strip() for name in names.strip('[]').split(',')]
+    elif isinstance(names, str) and not names.isdecimal():
+        names = [name.strip() for name in names.strip('[]').split(',') if name.strip()]
     if not isinstance(names, list) or not names:
         raise FormatError(f'{path}: names: must be a list of class names, or names by number')
     return _unique([str(name).strip() for name in names], path)
@@ -114,33 +132,34 @@ def _unique(names: list[str], path: Path) -> list[str]:
     return names
 
 
-def find_splits(tree: Tree, yaml_file: Path | None, problems: Problems) -> dict[Path, str]:
-    """Return the part of each image: what data.yaml says, else what folders are called."""
-    found: dict[Path, str] = {}
+def find_splits(tree: Tree, yaml_file: Path | None, problems: Problems) -> dict[Path, set[str]]:
+    """Return the parts of each image: what data.yaml says, else what folders are called."""
+    found: dict[Path, set[str]] = defaultdict(set)
     content = read_yaml(yaml_file) if yaml_file else {}
     for key, value in content.items():
         name = SPLIT_NAMES.get(str(key).lower())
-        if name is None or yaml_file is None or not value:
+        if name is None or yaml_file is None or not value or value in NOTHING:
             continue
         for entry in value if isinstance(value, list) else [value]:
             images = _images_of(str(entry), content.get('path'), yaml_file, tree)
             if not images:
                 problems.noted['parts of data.yaml that are not there'].append(f'{key}: {entry}')
-            found |= {path: name for path in images if path not in found}
-    stated = set(found.values())
+            for path in images:
+                found[path].add(name)
+    stated = {name for parts in found.values() for name in parts}
     for path in tree.images():
         name = split_of(path, tree.root)
         # A part that data.yaml leaves out or cannot find.
         if path not in found and name is not None and name not in stated:
-            found[path] = name
-    return found
+            found[path].add(name)
+    return dict(found)
 
 
 def _images_of(entry: str, root: Any, yaml_file: Path, tree: Tree) -> list[Path]:
     """Return the images that an entry of data.yaml means, wherever its author stood."""
     entry = entry.strip().replace('\\', '/')
     here = yaml_file.parent
-    base = str(root).strip().replace('\\', '/') if root else ''
+    base = str(root).strip().replace('\\', '/') if root and root not in NOTHING else ''
     stripped = re.sub(r'^(\.\.?/)+', '', entry)
     candidates = [here / base / entry, here / entry, here / stripped, Path(base) / entry]
     # A path of another computer: its last folders.
