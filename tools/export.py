@@ -5,7 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-from mmdetr.config.command_line import add_cfg_options, check_input_file
+from mmdetr.config.command_line import (
+    CHECKPOINT_SUFFIXES,
+    add_cfg_options,
+    add_model,
+    check_model,
+)
 from mmdetr.deploy.metadata import SUFFIXES
 
 
@@ -28,6 +33,8 @@ The file is compared with the model on several sizes and batches, and kept only 
 the same. mmdetr.apis.RuntimeDetector runs it without torch; tools/test.py evaluates it.
 
 examples:
+  python tools/export.py detr-r50
+  python tools/export.py work_dirs/mine/best.pth
   python tools/export.py configs/detr_r50_8xb2-150e_coco.py detr-r50.pth
   python tools/export.py CONFIG CHECKPOINT --with-postprocess --out model.onnx
   python tools/export.py CONFIG CHECKPOINT --format openvino --size 640 640
@@ -35,8 +42,7 @@ examples:
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file of the model')
-    parser.add_argument('checkpoint', help='weights, of any format that mmdetr reads')
+    add_model(parser)
     parser.add_argument('--format', choices=list(SUFFIXES), default='onnx')
     parser.add_argument(
         '--out', metavar='FILE', help="default: the checkpoint's name with the format's suffix"
@@ -71,17 +77,22 @@ examples:
     )
     add_cfg_options(parser)
     args = parser.parse_args()
-    check_input_file('config', args.config)
-    check_input_file('checkpoint', args.checkpoint)
+    check_model(args.config, args.checkpoint)
     if args.calibration is not None and args.dtype != 'int8':
         parser.error('--calibration is for --dtype int8')
     if args.out is None:
-        args.out = str(Path(args.checkpoint).with_suffix(SUFFIXES[args.format]))
-        if '://' in args.checkpoint:
-            args.out = Path(args.out).name
+        args.out = name_output(args.checkpoint or args.config, SUFFIXES[args.format])
     if args.score_threshold is not None and not 0 <= args.score_threshold <= 1:
         parser.error(f'--score-threshold must be in 0..1, not {args.score_threshold:g}')
     return args
+
+
+def name_output(word: str, suffix: str) -> str:
+    """A file beside a checkpoint, or here for one that is fetched."""
+    path = Path(word if '://' not in word else word.rpartition('/')[2])
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        path = path.with_suffix('')
+    return f'{path}{suffix}'
 
 
 if __name__ == '__main__':  # --help and errors come before the imports that take seconds
@@ -89,19 +100,17 @@ if __name__ == '__main__':  # --help and errors come before the imports that tak
 
 from mmdetr.apis import export_detector, init_detector
 from mmdetr.apis.image_files import find_images
-from mmdetr.config.options import read_config
+from mmdetr.apis.named_models import read_model
 from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.deploy.export import ExportReport, check_target
 
 
 def main(args: argparse.Namespace) -> None:
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    config = read_config(args.config, args.cfg_options, required=('model', 'test_dataloader'))
+    config, weights = read_model(args.config, args.checkpoint, args.cfg_options)
     with refusals_in_one_line(config):
         check_target(args.out, args.format, args.dtype)  # before anything slow
-        model = init_detector(
-            config, args.checkpoint, device='cpu', allow_mismatch=args.allow_mismatch
-        )
+        model = init_detector(config, weights, device='cpu', allow_mismatch=args.allow_mismatch)
         report = export_detector(
             model,
             args.out,

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmdetr.config.command_line import (
     check_input_file,
+    check_model,
     check_out_dir,
     errors_in_one_line,
     score,
@@ -43,7 +44,8 @@ the image's entry of {PREDICTIONS} to OUT_DIR/labels/NAME.json.
 
 examples:
   python tools/infer.py photo.jpg configs/detr_r50_8xb2-150e_coco.py detr-r50.pth
-  python tools/infer.py photos/ --model rtdetrv2-r18
+  python tools/infer.py photos/ rtdetrv2-r18
+  python tools/infer.py photos/ best.pth                a checkpoint of a training here
   python tools/infer.py photos/ CONFIG CHECKPOINT
   python tools/infer.py 'photos/*.png' CONFIG CHECKPOINT --out-dir found --score-thr 0.7
   python tools/infer.py photos/ CONFIG CHECKPOINT --mask-png
@@ -61,14 +63,14 @@ Exit code 1: an image could not be read; the others are done all the same. 130: 
     parser.add_argument(
         'config',
         nargs='?',
-        help='config file of the model; or a checkpoint that carries its config',
+        help='config of the model; or, without CHECKPOINT, a checkpoint that carries its config, a '
+        'name that mmdetr models lists, or hf://OWNER/NAME',
     )
     parser.add_argument('checkpoint', nargs='?', help='weights, of any format that mmdetr reads')
     parser.add_argument(
         '--model',
         metavar='NAME',
-        help='a published model, instead of config and checkpoint: a name that mmdetr models '
-        'lists, or hf://OWNER/NAME',
+        help='the same as that name alone',
     )
     parser.add_argument('--out-dir', default='work_dirs/infer', help='default: %(default)s')
     parser.add_argument(
@@ -108,9 +110,8 @@ Exit code 1: an image could not be read; the others are done all the same. 130: 
         parser.error(f'--batch-size must be 1 or more, not {args.batch_size}')
     if (args.model is None) == (args.config is None):
         parser.error('give CONFIG and CHECKPOINT, a CHECKPOINT that carries its config, or --model')
-    if args.checkpoint is not None:
-        check_input_file('config', args.config)
-    check_input_file('checkpoint', args.checkpoint)
+    if args.config is not None:
+        check_model(args.config, args.checkpoint)
     check_input_file('font', args.font)
     if '://' in args.images and not args.images.startswith(('http://', 'https://')):
         parser.error(f'only http:// and https:// are read, one image each, not {args.images}')
@@ -125,16 +126,12 @@ from mmengine.config import Config
 
 from mmdetr.apis import init_detector
 from mmdetr.apis.detection_run import Outputs, Tally, detect_all
-from mmdetr.apis.named_models import find_named
+from mmdetr.apis.named_models import read_model
 from mmdetr.apis.sources import VIDEO_SUFFIXES, ImageFiles, Source
 from mmdetr.apis.video import Camera, VideoFile
-from mmdetr.checkpoint import CheckpointError
-from mmdetr.config.options import read_config
-from mmdetr.config.reading import ConfigError
 from mmdetr.config.refusals import refusals_in_one_line
 from mmdetr.utils.console import Console
 from mmdetr.visualization import DetVisualizer
-from mmdetr.zoo import UnknownModelError
 
 
 def open_source(images: str, out_dir: Path) -> Source:
@@ -186,15 +183,7 @@ def detect(cfg: Config, weights: Any, args: argparse.Namespace) -> int:
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.checkpoint is not None:
-        cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
-        weights: Any = args.checkpoint
-    else:
-        word = args.model or args.config
-        with errors_in_one_line(CheckpointError, ConfigError, UnknownModelError, OSError):
-            cfg, weights = find_named(word)
-        if weights is None:
-            sys.exit(f'error: {word} is a config: give a checkpoint of its model as well')
+    cfg, weights = read_model(args.model or args.config, args.checkpoint)
     with refusals_in_one_line(cfg):
         return detect(cfg, weights, args)
 

@@ -5,7 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from mmdetr.config.command_line import check_input_file, errors_in_one_line
+from mmdetr.config.command_line import (
+    add_model,
+    check_input_file,
+    check_model,
+    errors_in_one_line,
+)
+from mmdetr.deploy.metadata import SUFFIXES
 from mmdetr.serving.settings import MissingPackageError, Settings, check_installed
 
 TOKEN = 'MMDETR_TOKEN'
@@ -25,14 +31,15 @@ With a token, in the file of --token-file or the variable {TOKEN}, clients send 
 SIGTERM and Ctrl-C end the service when the requests that it has accepted are answered.
 
 examples:
+  python tools/serve.py rtdetrv2-r18
+  python tools/serve.py work_dirs/mine/best.pth
   python tools/serve.py configs/detr_r50_8xb2-150e_coco.py detr-r50.pth
   python tools/serve.py detr-r50.onnx
   python tools/serve.py CONFIG CHECKPOINT --host 0.0.0.0 --token-file token.txt
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file of the model, or an exported file')
-    parser.add_argument('checkpoint', nargs='?', help='weights; not for an exported file')
+    add_model(parser, alone='; or an exported file')
     network = parser.add_argument_group('network')
     network.add_argument(
         '--host', default='127.0.0.1', help='address to listen at (default: %(default)s)'
@@ -59,12 +66,15 @@ examples:
     )
     add_limits(parser)
     args = parser.parse_args()
-    if args.checkpoint is None:
+    if is_exported(args):
         check_input_file('model', args.config)
     else:
-        check_input_file('config', args.config)
-        check_input_file('checkpoint', args.checkpoint)
+        check_model(args.config, args.checkpoint)
     return args
+
+
+def is_exported(args: argparse.Namespace) -> bool:
+    return args.checkpoint is None and Path(args.config).suffix in SUFFIXES.values()
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -130,20 +140,21 @@ from mmdetr.serving.service import Service
 
 def build(args: argparse.Namespace, max_batch: int) -> Predictor:
     """Build the detector that the command line names; torch is imported where it computes."""
-    if args.checkpoint is None:
+    if is_exported(args):
         from mmdetr.deploy.metadata import ExportedFileError
         from mmdetr.serving.runtime_predictor import RuntimePredictor
 
         with errors_in_one_line(ExportedFileError):
             return RuntimePredictor.from_file(args.config, max_batch, args.runtime)
-    from mmdetr.config.options import read_config
+    from mmdetr.apis.named_models import read_model
     from mmdetr.config.refusals import refusals_in_one_line
     from mmdetr.serving.torch_predictor import TorchPredictor
 
-    cfg = read_config(args.config, None, required=('model', 'test_dataloader'))
+    cfg, weights = read_model(args.config, args.checkpoint)
     with refusals_in_one_line(cfg):
+        name = Path(args.checkpoint or args.config).name
         return TorchPredictor.from_files(
-            cfg, args.checkpoint, args.device, args.dtype, args.allow_mismatch
+            cfg, weights, args.device, args.dtype, args.allow_mismatch, name
         )
 
 

@@ -14,7 +14,8 @@ import torch
 import torchvision
 from mmengine.config import Config
 
-from mmdetr.checkpoint import load_file
+from mmdetr.apis.named_models import config_in
+from mmdetr.checkpoint import load_file, read_checkpoint
 from mmdetr.config.reading import ConfigError, load_config
 from mmdetr.recipes.start import PREPARATION
 from mmdetr.version import __version__
@@ -58,7 +59,7 @@ def open_run(
 
     Args:
         work_dir: Folder of the run.
-        config: Instead of the one in the folder.
+        config: Instead of the one in the folder, or else of the one that the checkpoint carries.
         checkpoint: Instead of the best, or else the last, in the folder.
         score_thr: As in :class:`Run`.
 
@@ -71,13 +72,16 @@ def open_run(
         raise FileNotFoundError(f'no such folder: {folder}')
     chosen = checkpoint or find_checkpoint(folder)
     read, problem = None, f'{folder} has no config file'
-    if found := config or find_config(folder):
-        try:
+    found = config or find_config(folder)
+    try:
+        if found:
             read = load_config(found)
-        except ConfigError as error:
-            if config is not None:
-                raise
-            problem = str(error)
+        elif chosen:
+            read = config_in(read_checkpoint(chosen))
+    except (CheckpointError, ConfigError) as error:
+        if config is not None:
+            raise
+        problem = str(error) if found else f'{problem}, and {error}'
     return Run(folder, read, str(chosen) if chosen else None, score_thr, problem)
 
 

@@ -1,22 +1,52 @@
 """What a word for a model means: a config, a checkpoint that carries one, or a published model."""
 
 import os
+import sys
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from mmdetr.checkpoint import CheckpointError, CheckpointFile, fetch_weights, read_checkpoint
 from mmdetr.checkpoint.config_text import parse_config
 from mmdetr.checkpoint.foreign_files import is_safetensors, is_torch_zip
+from mmdetr.config.command_line import CHECKPOINT_SUFFIXES, CONFIG_SUFFIXES, errors_in_one_line
+from mmdetr.config.options import prepare_config, read_config
 from mmdetr.config.package_configs import PREFIX, find_config
-from mmdetr.config.reading import load_config
-from mmdetr.zoo import ModelEntry, known_models, unknown_model
+from mmdetr.config.reading import ConfigError, load_config
+from mmdetr.zoo import ModelEntry, UnknownModelError, known_models, unknown_model
 
-_CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
-_CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.safetensors', '.bin')
+Weights = str | CheckpointFile
 
 
-def find_named(word: str) -> tuple[Config, str | CheckpointFile | None]:
+def read_model(
+    config: str,
+    checkpoint: str | None,
+    options: dict[str, Any] | None = None,
+    required: Collection[str] = ('model', 'test_dataloader'),
+) -> tuple[Config, Weights]:
+    """Read the model that a command line names: CONFIG and CHECKPOINT, or one word for both.
+
+    Args:
+        config: A config; without ``checkpoint`` a word as of :func:`find_named`.
+        checkpoint: Weights, or None.
+        options: What ``--cfg-options`` says.
+        required: Top-level keys that the tool cannot do without.
+
+    Raises:
+        SystemExit: One of them cannot be found, read or used; the message names it.
+    """
+    if checkpoint is not None:
+        return read_config(config, options, required), checkpoint
+    with errors_in_one_line(CheckpointError, ConfigError, UnknownModelError, OSError):
+        cfg, weights = find_named(config)
+    if weights is None:
+        sys.exit(f'error: {config} is a config: give a checkpoint of its model as well')
+    return prepare_config(cfg, cfg.filename or config, options, required), weights
+
+
+def find_named(word: str) -> tuple[Config, Weights | None]:
     """Find the config and the weights that one word stands for.
 
     Args:
@@ -72,8 +102,8 @@ def _entry(word: str) -> ModelEntry | None:
 def _is_checkpoint(word: str) -> bool:
     if word.startswith(('hf://', 'http://', 'https://')):
         return True
-    if word.startswith(PREFIX) or word.endswith(_CONFIG_SUFFIXES):
+    if word.startswith(PREFIX) or word.endswith(CONFIG_SUFFIXES):
         return False
-    if word.endswith(_CHECKPOINT_SUFFIXES) or not Path(word).is_file():
-        return word.endswith(_CHECKPOINT_SUFFIXES)
+    if word.endswith(CHECKPOINT_SUFFIXES) or not Path(word).is_file():
+        return word.endswith(CHECKPOINT_SUFFIXES)
     return is_torch_zip(word) or is_safetensors(word)

@@ -11,7 +11,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from .package_configs import closest_configs, find_config
+from .package_configs import PREFIX, closest_configs, find_config
+
+# By which a word for a model is a config or a checkpoint, whether or not there is such a file.
+CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+CHECKPOINT_SUFFIXES = ('.pth', '.pt', '.safetensors', '.bin')
 
 
 class CfgOptions(argparse.Action):
@@ -92,6 +96,46 @@ def check_input_file(kind: str, path: str | None) -> None:
         sys.exit(f'error: {kind} not found: {path}{hint}')
     except OSError as error:
         sys.exit(f'error: {kind} cannot be read: {path}: {error.strerror}')
+
+
+def add_model(parser: argparse.ArgumentParser, alone: str = '', weights: str = '') -> None:
+    """Add CONFIG and CHECKPOINT, or one word for both; ``read_model`` reads them.
+
+    Args:
+        parser: Of the tool.
+        alone: What else one word may be.
+        weights: What else CHECKPOINT may be.
+    """
+    parser.add_argument(
+        'config',
+        help='config of the model; or, without CHECKPOINT, a checkpoint that carries its config, a '
+        f'name that mmdetr models lists, or hf://OWNER/NAME{alone}',
+    )
+    parser.add_argument(
+        'checkpoint', nargs='?', help=f'weights, of any format that mmdetr reads{weights}'
+    )
+
+
+def check_model(config: str, checkpoint: str | None) -> None:
+    """Look whether the files of a model can be read; names are looked up later.
+
+    Raises:
+        SystemExit: A file is missing or not readable, or there is a config alone.
+    """
+    if checkpoint is not None or is_config(config):
+        check_input_file('config', config)
+        check_input_file('checkpoint', checkpoint)
+        if checkpoint is None:
+            sys.exit(f'error: {config} is a config: give a checkpoint of its model as well')
+    elif os.path.dirname(config) or os.path.exists(config) or config.endswith(CHECKPOINT_SUFFIXES):
+        check_input_file('checkpoint', config)
+
+
+def is_config(word: str) -> bool:
+    """Whether a word for a model means a config, by its suffix or as one of the package's."""
+    if word.startswith(PREFIX):
+        return True
+    return word.endswith(CONFIG_SUFFIXES) or ('://' not in word and find_config(word) != word)
 
 
 def check_launcher(launcher: str) -> None:

@@ -36,6 +36,23 @@ def read_config(
         cfg = load_config(path)
     except (ConfigError, OSError) as error:
         sys.exit(f'error: {error}')
+    return prepare_config(cfg, path, options, required)
+
+
+def prepare_config(
+    cfg: Config, path: str, options: dict[str, Any] | None, required: Collection[str] = ()
+) -> Config:
+    """Check a config that was read, and apply ``--cfg-options``.
+
+    Args:
+        cfg: The config; changed and returned.
+        path: Where it comes from, for messages.
+        options: As of :func:`read_config`.
+        required: Likewise.
+
+    Raises:
+        SystemExit: As there.
+    """
     try:
         check_settings(cfg, path)
         apply_cfg_options(cfg, options)

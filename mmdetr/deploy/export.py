@@ -113,6 +113,7 @@ def export_detector(
     if size is not None and dynamic:
         raise ExportError('size fixes height and width, dynamic frees them: give one of them')
     metadata = describe(model, dtype, size, dynamic, with_postprocess, score_threshold)
+    metadata = replace(metadata, model=metadata.model or target.stem)
     if next(model.parameters()).device.type != 'cpu' or model.training:
         model = copy.deepcopy(model).cpu().eval()
     with tempfile.TemporaryDirectory(prefix='.export-', dir=target.parent) as folder:

@@ -26,7 +26,7 @@ class ExportMetadata:
 
     Attributes:
         mmdetr_version: Version of the package that wrote the file.
-        model: Name of the config.
+        model: Name of the config; of the file where the checkpoint carried the config.
         dtype: ``'float32'``, ``'float16'`` or ``'int8'``.
         postprocess: Whether the file takes uint8 images and gives detections.
         classes: Names of the classes; None where neither checkpoint nor config names them.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from pycocotools import mask as coco_mask
 
@@ -14,6 +15,7 @@ from mmdetr.apis import init_detector
 from mmdetr.apis.images import to_pipeline_input
 from mmdetr.apis.inference import test_pipeline
 from mmdetr.apis.threads import leave_threads_to_parent
+from mmdetr.checkpoint import CheckpointFile
 from mmdetr.structures import DetDataSample, PanopticResult
 
 from .attention import attention_kind, decoder_attention
@@ -45,13 +47,17 @@ class TorchPredictor:
     @classmethod
     def from_files(
         cls,
-        config: str | os.PathLike,
-        checkpoint: str | os.PathLike,
+        config: str | os.PathLike | Config,
+        checkpoint: str | os.PathLike | CheckpointFile,
         device: str | None = None,
         dtype: str = 'float32',
         allow_mismatch: bool = False,
+        name: str | None = None,
     ) -> 'TorchPredictor':
-        """Build the model in its form for inference; arguments as those of ``init_detector``."""
+        """Build the model in its form for inference; arguments as those of ``init_detector``.
+
+        ``name`` is by default that of the checkpoint's file.
+        """
         model = init_detector(
             config,
             checkpoint,
@@ -59,7 +65,8 @@ class TorchPredictor:
             optimize=dict(dtype=dtype),
             allow_mismatch=allow_mismatch,
         )
-        return cls(model, Path(checkpoint).name)
+        file = checkpoint.filename if isinstance(checkpoint, CheckpointFile) else checkpoint
+        return cls(model, name or Path(file).name)
 
     def prepare(self, image: np.ndarray) -> Prepared:
         """See :class:`mmdetr.serving.predictor.Predictor`."""

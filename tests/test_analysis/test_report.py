@@ -17,6 +17,7 @@ from PIL import Image
 
 from mmdetr.analysis.report import make_report, open_run
 from mmdetr.analysis.run_files import read_curves, read_warnings
+from mmdetr.checkpoint import load_file, save_file
 from mmdetr.config.reading import load_config
 from mmdetr.registry import MODELS
 from mmdetr.visualization import DetVisualizer
@@ -209,6 +210,14 @@ def test_missing_pieces_are_said(run, tmp_path):
     assert 'The validation data cannot be read any more' in html
     html = make_report(open_run(tmp_path, checkpoint=str(run / 'epoch_3.pth')))
     assert 'could not be evaluated' in html
+    carried = tmp_path / 'carried.pth'
+    content = load_file(run / 'epoch_3.pth')
+    content['meta']['cfg'] = load_config(run / 'my_config.py').pretty_text
+    save_file(content, carried)
+    (tmp_path / 'my_config.py').unlink()
+    opened = open_run(tmp_path, checkpoint=str(carried))
+    assert opened.config is not None, opened.config_problem
+    assert opened.config.test_dataloader.dataset.ann_file == 'val.json'
     (tmp_path / 'my_config.py').write_text('model = (')
     assert 'Nothing can be evaluated: cannot read the config' in make_report(open_run(tmp_path))
 

@@ -19,7 +19,9 @@ from PIL import Image
 from mmdetr.apis import init_detector
 from mmdetr.checkpoint import CheckpointError, from_mmdetr, save_file
 from mmdetr.config.package_configs import find_config
+from mmdetr.deploy.export import ExportReport
 from mmdetr.zoo import known_models
+from tests.helpers.exported import metadata
 
 ROOT = Path(__file__).parents[2]
 DEMO = 'detr_tiny_1xb32-12e_shapes'
@@ -182,3 +184,67 @@ def test_infer_takes_a_name_or_a_checkpoint(
     assert 'detr-r5O' in str(infer('--model', 'detr-r5O'))
     assert 'is a config: give a checkpoint' in str(infer(DEMO))
     assert infer() == 2
+
+
+@pytest.fixture
+def tool(monkeypatch: Any) -> Any:
+    """Run a tool in this process; what it ended with, None where it came to its end."""
+
+    def run(name: str, *words: Any) -> Any:
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, words)])
+        try:
+            runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
+        except SystemExit as ended:
+            return ended.code
+        return None
+
+    return run
+
+
+def test_export_serve_and_test_take_one_word(
+    trained: Any, tool: Any, tmp_path: Path, monkeypatch: Any, quick_runner: None, capsys: Any
+) -> None:
+    pytest.importorskip('fastapi')
+    text = Config.fromfile(find_config(DEMO)).pretty_text
+    path = save(trained, tmp_path / 'mine.pth', cfg=text)
+    index = tmp_path / 'index.json'
+    index.write_text(json.dumps([dict(name='my.v2', config=DEMO, weights='mine.pth')]))
+    monkeypatch.setenv('MMDETR_MODELS', str(index))
+    monkeypatch.chdir(tmp_path)
+    exported, served = [], []
+
+    def export(model: Any, file: str, **options: Any) -> ExportReport:
+        exported.append((model, file))
+        return ExportReport(Path(file), metadata(), [], 0.0)
+
+    monkeypatch.setattr('mmdetr.apis.export_detector', export)
+    monkeypatch.setattr('mmdetr.serving.server.serve', lambda app, *_: served.append(app.title))
+    for word, file in ((path, tmp_path / 'mine.pt2'), ('my.v2', 'my.v2.pt2')):
+        assert tool('export.py', word, '--format', 'torch-export') is None
+        assert exported[-1][1] == str(file)
+        assert same_weights(exported[-1][0], trained)
+        assert tool('serve.py', word, '--port', 0, '--device', 'cpu') is None
+    assert served == ['mmdetr: mine.pth', 'mmdetr: my.v2']
+    few = ('num_workers=0', 'persistent_workers=False', 'dataset.num_images=2')
+    options = [f'test_dataloader.{each}' for each in few]
+    assert tool('test.py', path, '--quiet', '--cfg-options', *options) is None
+    assert ' bbox  0.' in capsys.readouterr().out
+    assert (tmp_path / 'work_dirs' / 'mine').is_dir()
+
+
+@pytest.mark.parametrize('name', ['export.py', 'serve.py', 'test.py'])
+def test_what_is_no_model_is_said_in_one_line(
+    trained: Any, tool: Any, tmp_path: Path, name: str
+) -> None:
+    pytest.importorskip('fastapi')
+    bare = save(trained, tmp_path / 'bare.pth')
+    for word, message in (
+        (bare, 'bare.pth carries no config: give the config that it was trained with'),
+        (DEMO, f'{DEMO} is a config: give a checkpoint of its model as well'),
+        ('nowhere/some.pth', 'checkpoint not found: nowhere/some.pth'),
+        ('detr-r5O', 'close names: detr-r50'),
+    ):
+        said = str(tool(name, word))
+        assert said.startswith('error: '), said
+        assert message in said
+        assert '\n' not in said

@@ -24,7 +24,7 @@ evaluated on the validation data of the run's config; what is missing is said in
     )
     parser.add_argument('work_dir', help='folder of a training')
     parser.add_argument('--out', help='file to write (default: WORK_DIR/report.html)')
-    parser.add_argument('--config', help='config instead of the one in the folder')
+    parser.add_argument('--config', help='config instead of the one in the folder or checkpoint')
     parser.add_argument('--checkpoint', help='checkpoint instead of the best one in the folder')
     parser.add_argument(
         '--score-thr',
