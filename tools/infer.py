@@ -9,7 +9,6 @@ from mmdetr.config.command_line import (
     check_input_file,
     check_model,
     check_out_dir,
-    errors_in_one_line,
     score,
 )
 

@@ -15,7 +15,7 @@ import torchvision
 from mmengine.config import Config
 
 from mmdetr.apis.named_models import config_in
-from mmdetr.checkpoint import load_file, read_checkpoint
+from mmdetr.checkpoint import CheckpointError, load_file, read_checkpoint
 from mmdetr.config.reading import ConfigError, load_config
 from mmdetr.recipes.start import PREPARATION
 from mmdetr.version import __version__
