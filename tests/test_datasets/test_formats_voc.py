@@ -64,7 +64,7 @@ def test_lists_of_the_split(tmp_path: Path) -> None:
     write(lists / 'train.txt', 'a\n')
     write(lists / 'val.txt', 'b\r\n')
     write(lists / 'trainval.txt', 'a\nb\n')
-    write(lists / 'test.txt', 'c 1\n')
+    write(lists / 'test.txt', 'c.jpg 1\n')
     write(lists / 'cat_train.txt', 'a 1\nd -1\n')  # of one class: no part of the data
     _, collection = read(tmp_path)
     assert [(p.path.stem, sorted(p.parts)) for p in collection.pictures] == [
