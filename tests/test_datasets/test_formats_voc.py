@@ -75,6 +75,9 @@ def test_lists_of_the_split(tmp_path: Path) -> None:
     assert collection.problems.dropped['images in none of the lists of ImageSets'] == [
         'JPEGImages/d.jpg'
     ]
+    done = convert(tmp_path, tmp_path / 'kept')
+    found = {part: names(file) for part, file in done.files.items()}
+    assert found == dict(train=['a.jpg'], val=['b.jpg'], test=['c.jpg'])
     done = convert(tmp_path, tmp_path / 'out', named_parts=('trainval', 'test'))
     assert {part: names(file) for part, file in done.files.items()} == {
         'train': ['a.jpg', 'b.jpg'],
