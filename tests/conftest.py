@@ -8,11 +8,34 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
 
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+
+# Take ten seconds or more in few tests; shared out last, they would keep one worker busy alone.
+LONG = {
+    'test_end_to_end/test_tools_chain.py',
+    'test_end_to_end/test_ranks.py',
+    'test_deploy/test_export.py',
+    'test_models/test_export.py',
+    'test_models/test_export_realtime.py',
+    'test_models/test_family.py',
+    'test_end_to_end/test_extending.py',
+    'test_end_to_end/test_query_family.py',
+    'test_notebook.py',
+    'test_serving/test_server.py',
+    'test_wheel.py',
+    'test_apis/test_imports.py',
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    folder = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(folder).as_posix() not in LONG)
 
 
 def pytest_report_header() -> str:

@@ -48,6 +48,8 @@ def test_table() -> None:
     assert chosen[500, 24] == chosen[5, 8] == small
     assert chosen[5_000, 24] == chosen[50_000, 8] == 'rtdetrv2_r18vd_8xb2-120e_coco'
     assert chosen[50_000, 24] == 'rtdetrv2_r50vd_8xb2-72e_coco'
+    limits = [choose_base(images, Machine(12, 8)).images for images in (999, 1_000, 9_999, 10_000)]
+    assert limits == [0, 1_000, 1_000, 10_000]
     assert {base.config for base in WITHOUT_DETECTOR} <= set(package_configs())
 
 
@@ -92,6 +94,8 @@ def test_milestones_and_iterations() -> None:
 def test_batch_of_the_learning_rate() -> None:
     """2 images a step of a config for 16."""
     assert accumulated_batches(load_config('dino_4scale_r50_8xb2-12e_coco')) == 8
+    stated = dict(train_dataloader=dict(batch_size=4), optim_wrapper=dict(accumulative_counts=3))
+    assert accumulated_batches(stated) == 3
 
 
 def test_a_config_reads_as_it_was_written(tmp_path: Path) -> None:

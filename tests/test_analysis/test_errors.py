@@ -45,6 +45,7 @@ CLOSE = [10, 0, 110, 100]  # IoU 90 / 110
         ((CLOSE, CAT, 0.9), 'right'),
         ((CLOSE, DOG, 0.9), 'class'),
         ((MOVED, CAT, 0.9), 'place'),
+        (([74, 0, 174, 100], CAT, 0.9), 'place'),  # IoU 26 / 174
         ((MOVED, DOG, 0.9), 'both'),
         ((FAR, CAT, 0.9), 'background'),
         (([95, 0, 195, 100], CAT, 0.9), 'background'),  # IoU 5 / 195
@@ -66,6 +67,13 @@ def test_duplicates_and_empty_images():
     crowd = judge([image([], found, crowds=[(BOX, CAT)])])
     assert crowd.detections == []
     assert len(judge([image([], found, crowds=[(BOX, DOG)])]).detections) == 3
+
+
+def test_the_hundred_best_of_a_class_count():
+    found = [(FAR, label, 0.9 - i / 1000) for label in (CAT, DOG) for i in range(101)]
+    detections = judge([image([(BOX, CAT)], found)]).detections
+    assert sorted({each.score for each in detections})[0] == 0.9 - 99 / 1000
+    assert len(detections) == 200
 
 
 def test_place_goes_before_class():
@@ -152,7 +160,9 @@ def test_confusion_matrix_by_hand():
         ),
         image([(BOX, CAT)], []),
     ]
-    matrix = confusion_matrix(images, 2, [0.5, 0.5])
+    # A score that is the threshold is shown.
+    matrix = confusion_matrix(images, 2, [0.5, 0.8])
+    assert matrix.tolist() == confusion_matrix(images, 2, [0.5, 0.5]).tolist()
     # A cat taken for a dog, one missed; a dog found, one missed below the threshold; one too much.
     assert matrix.tolist() == [[0, 1, 1], [0, 1, 1], [1, 0, 0]]
     assert confusion_matrix(images, 2, [0.5, 0.1])[1].tolist() == [0, 2, 0]

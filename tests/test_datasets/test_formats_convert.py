@@ -119,13 +119,15 @@ def test_a_dataset_reads_it(tmp_path: Path, images: str) -> None:
 def test_polygons_keep_their_area(tmp_path: Path) -> None:
     for name in 'ab':
         picture(tmp_path / f'images/{name}.jpg')
-        write(tmp_path / f'labels/{name}.txt', '0 0.1 0.1 0.5 0.1 0.5 0.6')
+    write(tmp_path / 'labels/a.txt', '0 0.1 0.1 0.5 0.1 0.5 0.6')
+    write(tmp_path / 'labels/b.txt', '0 0.5 0.6 0.5 0.1 0.1 0.1')  # the other way round
     write(tmp_path / 'data.yaml', 'names: [cat]')
     done = convert(tmp_path, tmp_path / 'out')
-    record = json.loads(done.files['train'].read_text())['annotations'][0]
-    assert record['bbox'] == [10, 8, 40, 40]
-    assert record['area'] == 800  # half of the box
-    assert record['segmentation'] == [[10, 8, 50, 8, 50, 48]]
+    records = [json.loads(file.read_text())['annotations'][0] for file in done.files.values()]
+    assert [record['bbox'] for record in records] == [[10, 8, 40, 40]] * 2
+    assert [record['area'] for record in records] == [800] * 2  # half of the box
+    polygons = sorted(record['segmentation'] for record in records)
+    assert polygons == [[[10, 8, 50, 8, 50, 48]], [[50, 48, 50, 8, 10, 8]]]
 
 
 def test_statistics_and_the_list_of_problems(tmp_path: Path) -> None:

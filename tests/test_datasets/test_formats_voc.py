@@ -64,7 +64,7 @@ def test_lists_of_the_split(tmp_path: Path) -> None:
     write(lists / 'train.txt', 'a\n')
     write(lists / 'val.txt', 'b\r\n')
     write(lists / 'trainval.txt', 'a\nb\n')
-    write(lists / 'test.txt', 'c 1\n')
+    write(lists / 'test.txt', 'c.jpg 1\n')
     write(lists / 'cat_train.txt', 'a 1\nd -1\n')  # of one class: no part of the data
     _, collection = read(tmp_path)
     assert [(p.path.stem, sorted(p.parts)) for p in collection.pictures] == [
@@ -75,6 +75,9 @@ def test_lists_of_the_split(tmp_path: Path) -> None:
     assert collection.problems.dropped['images in none of the lists of ImageSets'] == [
         'JPEGImages/d.jpg'
     ]
+    done = convert(tmp_path, tmp_path / 'kept')
+    found = {part: names(file) for part, file in done.files.items()}
+    assert found == dict(train=['a.jpg'], val=['b.jpg'], test=['c.jpg'])
     done = convert(tmp_path, tmp_path / 'out', named_parts=('trainval', 'test'))
     assert {part: names(file) for part, file in done.files.items()} == {
         'train': ['a.jpg', 'b.jpg'],

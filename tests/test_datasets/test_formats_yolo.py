@@ -105,6 +105,7 @@ def test_everything_dropped_or_repaired_is_named(tmp_path: Path) -> None:
         '0 0.5 nan 0.2 0.2\n'  # 8
         '0 1.3 0.5 0.2 0.2\n'  # 9: outside
         '0 50 40 20 20\n'  # 10: pixels
+        '0 1.6 0.5 1.4 0.2\n'  # 11: more than rounding makes
         '1 0.25 0.5 0.2 0.2\n' * 1 + '1 0.2 0.5 0.1 0.2\n1 0.1 0.5 0.1 0.2\n'
     )
     boxes, collection = one_file(tmp_path, text)
@@ -117,7 +118,7 @@ def test_everything_dropped_or_repaired_is_named(tmp_path: Path) -> None:
             f"{where}8: '0 0.5 nan 0.2 0.2'",
         ],
         'boxes without area': [f'{where}6'],
-        'boxes that are no fractions of the image': [f'{where}10'],
+        'boxes that are no fractions of the image': [f'{where}10', f'{where}11'],
         'label files without image': [],
         'boxes that stand twice': [f'{where}2'],
         'boxes outside of their image': [f'{where}9'],

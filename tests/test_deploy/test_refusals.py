@@ -23,6 +23,7 @@ def described(model: Any, size: Any = None, dynamic: bool = False, dtype: str = 
 def test_free_sides_and_those_that_the_pipeline_fixes() -> None:
     free = described(build())
     assert (free.size, free.scale, free.padded, free.sides) == (None, None, True, [64, None])
+    assert free.score_threshold is None  # nothing was measured
     short = build(SHORT, **R18)
     fixed = described(short)
     assert (fixed.size, fixed.scale, fixed.padded) == ([480, 480], [480, 480], False)

@@ -28,8 +28,7 @@ def small_config(name: str, work_dir: Path, **options) -> Config:
     """The demo of a model, small, without workers."""
     cfg = Config.fromfile(ROOT / 'configs' / f'{name}_detr_tiny_1xb32-12e_shapes.py')
     no_workers = {'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': False}
-    few = {'train_dataloader.dataset.num_images': 16}
-    cfg.merge_from_dict({**SMALL, **no_workers, **few, **options})
+    cfg.merge_from_dict({**SMALL, **no_workers, **options})
     cfg.work_dir = str(work_dir)
     rename(cfg, work_dir.as_posix())
     return cfg

@@ -22,7 +22,7 @@ SMALL = {
     'model.bbox_head.transformer.feedforward_channels': 32,
     'model.bbox_head.transformer.dropout': 0.1,
     'train_dataloader.batch_size': 4,
-    'train_dataloader.dataset.num_images': 32,
+    'train_dataloader.dataset.num_images': 16,
     'train_dataloader.num_workers': 1,
     'val_dataloader.dataset.num_images': 8,
     'val_dataloader.num_workers': 0,
@@ -75,7 +75,7 @@ def test_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
     calls = iter(range(100))
 
     def failing_step(*args, **kwargs):
-        if next(calls) == 11:  # in the second epoch
+        if next(calls) == 5:  # in the second epoch
             raise InterruptError
         return step(*args, **kwargs)
 
@@ -116,14 +116,14 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     one, two = (
         [line for line in scalars(tmp_path / name) if 'loss' in line] for name in ('one', 'two')
     )
-    assert len(one) == len(two) == 8
+    assert len(one) == len(two) == 4
     assert (tmp_path / 'two' / 'validation_history.json').is_file()
     for ours, theirs in zip(one, two, strict=True):
         for key in ours:
             if 'loss' in key or key == 'cardinality_error':
                 assert theirs[key] == pytest.approx(ours[key], rel=1e-4), key
     meta = load_file(tmp_path / 'two' / 'epoch_1.pth')['meta']
-    assert meta['batches_per_epoch'] == 8  # 32 images in batches of 2 on 2 ranks
+    assert meta['batches_per_epoch'] == 4  # 16 images in batches of 2 on 2 ranks
     expected, actual = weights(tmp_path / 'one', 1), weights(tmp_path / 'two', 1)
     for name in expected:
         # The gradient of a key's bias is zero but for rounding, which Adam turns into full steps.

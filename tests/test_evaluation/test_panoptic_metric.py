@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import socket
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.evaluation.panoptic_quality import ImageSegments, PanopticScores, compare
 from mmdetr.structures import DetDataSample, PanopticResult
 from tests.helpers.panoptic import read_panoptic_case, write_panoptic
+from tests.helpers.ranks import run_ranks
 
 
 @pytest.fixture(scope='module')
@@ -314,24 +314,17 @@ def test_what_cannot_be_scored_names_the_image(dataset, samples, tmp_path):
         run(samples, meta, format_only=True)
 
 
-def _rank_evaluates(rank, port, folder, meta, samples):
+def _rank_evaluates(rank, folder, meta, samples):
     os.chdir(folder)
-    address = f'tcp://127.0.0.1:{port}'
-    torch.distributed.init_process_group('gloo', address, rank=rank, world_size=2)
+    torch.distributed.init_process_group('gloo')
     part = [*samples, samples[0]][rank::2]
     metrics = run(part, meta, size=3, outfile_prefix='out/both')
     (folder / f'rank{rank}.json').write_text(json.dumps(metrics))
-    torch.distributed.destroy_process_group()
 
 
-@pytest.mark.slow
 def test_two_processes_equal_one(dataset, samples, tmp_path):
     alone = run(samples, dataset.metainfo, outfile_prefix=str(tmp_path / 'out' / 'one'))
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    arguments = (port, tmp_path, dict(dataset.metainfo), samples)
-    torch.multiprocessing.spawn(_rank_evaluates, arguments, nprocs=2)
+    run_ranks(2, _rank_evaluates, tmp_path, dict(dataset.metainfo), samples)
     for rank in range(2):
         assert json.loads((tmp_path / f'rank{rank}.json').read_text()) == alone
     files = [tmp_path / 'out' / f'{name}.panoptic.json' for name in ('one', 'both')]

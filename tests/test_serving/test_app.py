@@ -104,6 +104,8 @@ def test_least_score(client: TestClient, detector: TorchPredictor) -> None:
     middle = sorted_detections(detector._model, content)['scores'][2]
     record = client.post('/predict', params=dict(score_thr=middle - 1e-6), content=content).json()
     assert len(record['scores']) == 3
+    equal = dict(score_thr=record['scores'][2])
+    assert client.post('/predict', params=equal, content=content).json()['boxes'] == record['boxes']
     assert client.post('/predict?score_thr=1', content=content).json()['boxes'] == []
     for wrong in ('1.1', '-0.1', 'nan', 'inf', 'x'):
         assert client.post(f'/predict?score_thr={wrong}', content=content).status_code == 422

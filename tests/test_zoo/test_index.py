@@ -28,6 +28,8 @@ def test_table_has_a_line_for_each() -> None:
 def test_misspelt_name() -> None:
     with pytest.raises(UnknownModelError, match=r"no model 'detr_r5O'; close names: detr-r50"):
         find_model('detr_r5O')
+    with pytest.raises(UnknownModelError, match='close names: rtdetrv2-r18'):
+        find_model('RTDETRV2_R18')
 
 
 def test_own_index(tmp_path: Path, monkeypatch: Any) -> None:
