@@ -136,6 +136,7 @@ from mmdetr.serving.app import create_app
 from mmdetr.serving.predictor import Predictor
 from mmdetr.serving.server import address, bind, is_public, serve
 from mmdetr.serving.service import Service
+from mmdetr.utils.memory import share_heap
 
 
 def build(args: argparse.Namespace, max_batch: int) -> Predictor:
@@ -163,6 +164,7 @@ def main(args: argparse.Namespace, settings: Settings) -> None:
         bound = bind(args.host, args.port)
     except (OSError, OverflowError) as error:
         sys.exit(f'error: cannot listen at {args.host}, port {args.port}: {error}')
+    share_heap()  # before there are threads that decode
     service = Service(build(args, settings.max_batch), settings)
     service.warm_up()
     if is_public(bound) and settings.token is None:

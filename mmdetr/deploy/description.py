@@ -12,6 +12,7 @@ from mmdetr.apis.inference import test_pipeline
 from mmdetr.datasets.transforms import PackDetInputs, Resize
 from mmdetr.models.data_preprocessor import DetDataPreprocessor
 from mmdetr.models.fast.winograd import WinogradConv2d
+from mmdetr.models.heads.mask_postprocess import PanopticSegmentation
 from mmdetr.models.layers.positional_encoding import LearnedPositionalEncoding
 from mmdetr.version import __version__
 
@@ -41,12 +42,17 @@ def describe(
         size: (height, width) of the network's input.
         dynamic: Height and width are free, also where the pipeline makes all images alike.
         postprocess: Whether images come in and detections go out.
-        score_threshold: What to recommend; by default what the checkpoint's operating point says.
+        score_threshold: What to recommend in the place of the checkpoint's operating point.
 
     Raises:
         ExportError: The model, its pipeline or its preparation of batches has no exported form.
     """
     _check_model(model)
+    if dtype == 'int8' and hasattr(model.bbox_head, 'mask_head'):
+        raise ExportError(
+            'int8 is kept where AP of boxes stays, which says nothing of masks: export this model '
+            'in float32 or float16'
+        )
     preprocessor = model.data_preprocessor
     load, _ = test_pipeline(model)
     scale, keep_ratio = _resize_rule(model)
@@ -60,9 +66,7 @@ def describe(
             scale = [size[1], size[0]]
         _check_size(size, divisor)
         _check_encodings(model, size)
-    head, point = model.bbox_head, model.operating_point
-    if score_threshold is None and point.measured:
-        score_threshold = point.threshold
+    head = model.bbox_head
     classes = (model.dataset_meta or {}).get('classes')
     return ExportMetadata(
         mmdetr_version=__version__,
@@ -84,7 +88,9 @@ def describe(
         has_no_object=head.class_activation.has_no_object,
         max_per_img=head.max_per_img,
         score_threshold=score_threshold,
-        operating_point=point.to_dict(),
+        operating_point=model.operating_point.to_dict(),
+        masks=getattr(head, 'instance_masks', False),
+        panoptic=_panoptic(head, postprocess),
     )
 
 
@@ -94,14 +100,28 @@ def _check_model(model: BaseModel) -> None:
             f'{type(model.data_preprocessor).__name__} prepares batches in a way of its own, which '
             'an exported file cannot repeat: use DetDataPreprocessor'
         )
-    if getattr(model.bbox_head, 'mask_head', None) is not None:
-        raise ExportError(
-            f'{type(model.bbox_head).__name__}: masks have no exported form yet; the boxes of this '
-            "model are exported with --cfg-options model.bbox_head.type=DETRHead and the head's "
-            'mask settings taken out of the config'
-        )
     if any(isinstance(module, WinogradConv2d) for module in model.modules()):
         raise ExportError('the model went through optimize_for_inference: export it before')
+
+
+def _panoptic(head: Any, postprocess: bool) -> dict[str, Any] | None:
+    """What panoptic segments are made by; detections alone do not always tell what it needs."""
+    made_by = getattr(head, 'panoptic', None)
+    if made_by is None:
+        return None
+    if type(made_by) is not PanopticSegmentation:
+        raise ExportError(
+            f'{type(made_by).__name__} makes panoptic segments in a way of its own, which '
+            'RuntimeDetector cannot repeat: set model.bbox_head.panoptic=None'
+        )
+    every_query = head.class_activation.has_no_object and head.max_per_img is None
+    if postprocess and not (every_query and made_by.score_thr >= 0.5):
+        raise ExportError(
+            'panoptic segments of this model are made from raw predictions: export it without '
+            'postprocessing, or set model.bbox_head.panoptic=None'
+        )
+    things = sorted(made_by.things)
+    return dict(things=things, score_thr=made_by.score_thr, min_area=made_by.min_area)
 
 
 def _resize_rule(model: BaseModel) -> tuple[list[int | None] | None, bool]:

@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdetr.registry import MODELS
-from mmdetr.structures import DetDataSample
+from mmdetr.structures import DetDataSample, PanopticResult
 from mmdetr.utils.model import unwrap
 from mmdetr.utils.text import shorten
 
@@ -48,7 +48,7 @@ class ExportedModel(BaseModel):
         data_samples: list[DetDataSample],
         mode: str = 'predict',
     ) -> list[DetDataSample]:
-        """Write ``pred_instances`` into the data samples of uint8 images [3, h, w] in BGR order.
+        """Write into the data samples what is found in uint8 images [3, h, w] in BGR order.
 
         Raises:
             ValueError: ``mode`` is another one: a file cannot train.
@@ -62,6 +62,11 @@ class ExportedModel(BaseModel):
                 scores=torch.from_numpy(found.scores),
                 labels=torch.from_numpy(found.labels),
             )
+            if found.masks is not None:
+                sample.pred_instances.masks = found.masks
+            if found.panoptic is not None:
+                segments: Any = found.panoptic.segments
+                sample.pred_panoptic = PanopticResult(found.panoptic.ids, segments)
         return data_samples
 
 

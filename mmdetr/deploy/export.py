@@ -14,9 +14,10 @@ from mmengine.model import BaseModel
 
 from mmdetr.apis.images import ImageInput
 
+from .comparison import Difference
 from .description import ExportError, describe
 from .metadata import SUFFIXES, ExportMetadata
-from .networks import ImageNetwork, RawNetwork, plain_copy
+from .networks import ImageNetwork, RawNetwork, plain_copy, traceable_masks
 from .quantization import (
     ATTEMPTS,
     MOST_LOST,
@@ -28,7 +29,7 @@ from .quantization import (
 )
 from .runtime import RuntimeDetector
 from .sessions import require
-from .verification import Difference, verify
+from .verification import verify
 from .writing import onnx_to_openvino, trace, write
 
 DTYPES = ('float32', 'float16', 'int8')
@@ -95,7 +96,8 @@ def export_detector(
         dynamic: Keep height and width free also where the pipeline makes all images alike.
         with_postprocess: Take uint8 images and give boxes in pixels, scores and labels, instead of
             prepared inputs and raw predictions.
-        score_threshold: What the file recommends to whoever shows its detections.
+        score_threshold: What the file recommends to whoever shows its detections, in the place of
+            the operating point that the checkpoint states.
         calibration: Images that int8 is calibrated on, the first 64 of them; by default training
             images of the model's config.
         log: Called with a line before each step.
@@ -120,7 +122,8 @@ def export_detector(
         made = Path(folder, target.name)
         log('tracing the network')
         copied = plain_copy(model, dtype)
-        network = ImageNetwork(copied) if with_postprocess else RawNetwork(copied)
+        kind = ImageNetwork if with_postprocess else RawNetwork
+        network = kind(copied, traceable_masks)
         program = trace(network.eval(), metadata)
         log(f'writing {format}')
         accuracy = None

@@ -45,8 +45,12 @@ class ExportMetadata:
             mask, or their sizes.
         has_no_object: Whether the last logit is no-object and classes share a softmax.
         max_per_img: Detections of an image; None for as many as queries.
-        score_threshold: Below it detections are better left out, as whoever exported says; None
-            where nothing was said. Nothing is left out by itself.
+        score_threshold: Below it detections are better left out, as whoever exported says in the
+            place of the operating point; None where nothing was said. Nothing is left out by
+            itself.
+        masks: Whether detections get masks, from the file's mask logits.
+        panoptic: How panoptic segments are made from them, as PanopticSegmentation has it:
+            ``things``, ``score_thr`` and ``min_area``; None where none are made.
         operating_point: What a validation of the training found, by class, as
             ``OperatingPoint.to_dict`` has it; None where the checkpoint states none.
     """
@@ -71,6 +75,8 @@ class ExportMetadata:
     max_per_img: int | None
     score_threshold: float | None = None
     operating_point: dict[str, Any] | None = None
+    masks: bool = False
+    panoptic: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """Write the text that an exported file carries under the key ``mmdetr``."""
@@ -95,7 +101,8 @@ class ExportMetadata:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what the file gives."""
-        return ('boxes', 'scores', 'labels') if self.postprocess else ('logits', 'bboxes')
+        names = ('boxes', 'scores', 'labels') if self.postprocess else ('logits', 'bboxes')
+        return (*names, 'masks') if self.masks or self.panoptic else names
 
     @classmethod
     def from_json(cls, text: str | None, file: str) -> 'ExportMetadata':

@@ -13,9 +13,10 @@ from mmdetr.utils.image_decoding import UnreadableImageError
 from mmdetr.utils.operating_point import META_KEY, operating_point_of
 
 from .detections import ImageDetections
+from .masks import Frame
 from .metadata import ExportMetadata
-from .postprocessing import to_detections
-from .preprocessing import FileLoader, make_inputs, network_size, resize
+from .postprocessing import add_masks, to_detections
+from .preprocessing import FileLoader, canvas_size, make_inputs, network_size, resize
 from .sessions import open_session
 
 
@@ -34,7 +35,10 @@ class RuntimeDetector:
     Attributes:
         metadata: What the file says about itself.
         classes: Names of the classes; numbers as text where the file names none.
-        score_threshold: What the file recommends, or None. Detections come with all scores.
+        score_threshold: What the file recommends for all classes, or None. Detections come with all
+            scores.
+        thresholds: What it recommends for each class, as ``ImageDetections.above`` takes it: the
+            one that whoever exported asked for, else the operating point.
         operating_point: Score thresholds by class that a validation of the training found best;
             0.3 where none did.
 
@@ -57,8 +61,13 @@ class RuntimeDetector:
         self.metadata = ExportMetadata.from_json(self.session.metadata, str(file))
         names = self.metadata.classes or map(str, range(self.metadata.num_classes))
         self.classes = tuple(names)
-        self.score_threshold = self.metadata.score_threshold
-        self.operating_point = operating_point_of({META_KEY: self.metadata.operating_point})
+        point = self.operating_point = operating_point_of({META_KEY: self.metadata.operating_point})
+        self.score_threshold = asked = self.metadata.score_threshold
+        if asked is None and point.measured:
+            self.score_threshold = point.threshold
+        self.thresholds = tuple(
+            point.threshold_of(name) if asked is None else asked for name in self.classes
+        )
         self._load = FileLoader(self.metadata.exif_frame)
 
     @overload
@@ -127,7 +136,19 @@ class RuntimeDetector:
         original_sizes = [(image.shape[0], image.shape[1]) for image in images]
         resized = [resize(image, self.metadata) for image in images]
         outputs = self.session.run(make_inputs(resized, original_sizes, self.metadata))
+        sizes = [(image.shape[0], image.shape[1]) for image in resized]
+        canvas = canvas_size(sizes, self.metadata)
+        pairs = zip(sizes, original_sizes, strict=True)
+        frames = [Frame(canvas, *pair) for pair in pairs]
+        masks = outputs.get('masks')
         if self.metadata.postprocess:
             columns = (outputs[name] for name in ('boxes', 'scores', 'labels'))
-            return [ImageDetections(*each) for each in zip(*columns, strict=True)]
-        return to_detections(outputs['logits'], outputs['bboxes'], original_sizes, self.metadata)
+            found = [ImageDetections(*each) for each in zip(*columns, strict=True)]
+            if masks is None:
+                return found
+            own = np.arange(masks.shape[1])  # a detection's logits stand at its place
+            return [
+                add_masks(each, logits, own, (each.scores, each.labels), frame, self.metadata)
+                for each, logits, frame in zip(found, masks, frames, strict=True)
+            ]
+        return to_detections(outputs['logits'], outputs['bboxes'], frames, self.metadata, masks)

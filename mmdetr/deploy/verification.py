@@ -1,70 +1,37 @@
 """Compare an exported file, as its runtime runs it, with the model in torch.
 
-Legend: B images, H W size of the network's input, N queries, K classes, n m detections of an image.
+Legend: B images, H W size of the network's input, h w size of masks, N queries, K classes, n m
+detections of an image.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.model import BaseModel
 from PIL import Image
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from mmdetr.apis.inference import inference_detector
-from mmdetr.models.heads.postprocess import choose_detections
+from mmdetr.structures import DetDataSample
 
+from .comparison import (
+    TOLERANCES,
+    Difference,
+    Size,
+    Tolerance,
+    compare_detections,
+    compare_predictions,
+)
 from .description import ExportError
-from .detections import ImageDetections
+from .detections import ImageDetections, PanopticSegments
 from .metadata import ExportMetadata
 from .networks import ImageNetwork, RawNetwork
 from .preprocessing import canvas_size, make_inputs, resize
 from .runtime import RuntimeDetector
 
 BATCH_SIZES = (1, 2)
-Size = tuple[int, int]
-Arrays = Mapping[str, np.ndarray]
-_OTHER = 1e9  # the cost of pairing detections of different labels
-
-
-class Tolerance(NamedTuple):
-    """Largest differences that pass.
-
-    Attributes:
-        logits: Of a class logit.
-        bboxes: Of a coordinate in 0..1, and of one in pixels by the longer side of its image.
-        scores: Of a probability.
-    """
-
-    logits: float
-    bboxes: float
-    scores: float
-
-
-TOLERANCES = {
-    'float32': Tolerance(logits=1e-4, bboxes=1e-4, scores=1e-4),
-    'float16': Tolerance(logits=0.1, bboxes=5e-3, scores=1e-2),
-}
-
-
-class Difference(NamedTuple):
-    """What one comparison found.
-
-    Attributes:
-        what: ``'logits'`` and ``'bboxes'`` of raw outputs; ``'scores'``, ``'boxes'`` (by the longer
-            side of the image) and ``'number of ...'`` of detections.
-        size: (B, H, W) of the input, or (height, width) of the image.
-        largest: Largest difference.
-        allowed: Its tolerance.
-    """
-
-    what: str
-    size: tuple[int, ...]
-    largest: float
-    allowed: float
 
 
 def verify(model: BaseModel, detector: RuntimeDetector) -> list[Difference]:
@@ -156,15 +123,20 @@ def torch_detections(
 ) -> ImageDetections:
     """Detect in torch; for a file of fixed size on its canvas, since padding has an influence."""
     if metadata.size is None:
-        found = inference_detector(model, image).pred_instances.numpy()
-        return ImageDetections(found.bboxes, found.scores, found.labels)
-    shape = (image.shape[0], image.shape[1])
-    inputs = make_inputs([resize(image, metadata)], [shape], replace(metadata, postprocess=False))
-    with torch.no_grad():
-        prediction = model.network(*map(torch.from_numpy, inputs.values()))
-        columns = choose_detections(prediction, torch.tensor([shape]), metadata.max_per_img)
-    boxes, scores, labels = (each[0].numpy() for each in columns[:3])
-    return ImageDetections(boxes, scores, labels)
+        sample = inference_detector(model, image)
+    else:
+        shape, resized = image.shape[:2], resize(image, metadata)
+        inputs = make_inputs([resized], [shape], replace(metadata, postprocess=False))
+        sample = DetDataSample(metainfo=dict(img_shape=resized.shape[:2], ori_shape=shape))
+        with torch.no_grad():
+            prediction = model.network(*map(torch.from_numpy, inputs.values()))
+            (sample,) = model.bbox_head.predict(prediction, [sample])
+    found, segments = sample.pred_instances.numpy(), None
+    if 'pred_panoptic' in sample:
+        records: Any = sample.pred_panoptic.segments
+        segments = PanopticSegments(sample.pred_panoptic.ids, records)
+    masks = found.masks if 'masks' in found else None
+    return ImageDetections(found.bboxes, found.scores, found.labels, masks, segments)
 
 
 def _compare_network(
@@ -188,69 +160,8 @@ def _compare_network(
                 ImageDetections(each['boxes'][i], each['scores'][i], each['labels'][i])
                 for each in (theirs, ours)
             )
-            yield from compare_detections(a, b, shape, tolerance)
+            logits = [each['masks'][i] for each in (theirs, ours) if 'masks' in each]
+            yield from compare_detections(a, b, shape, tolerance, logits)
         return
     size = (len(images), *canvas_size(shapes, metadata))
     yield from compare_predictions(theirs, ours, size, tolerance)
-
-
-def compare_predictions(
-    theirs: Arrays, ours: Arrays, size: tuple[int, ...], tolerance: Tolerance
-) -> Iterator[Difference]:
-    """Compare raw outputs as sets: proposals of nearly equal score may change places.
-
-    Args:
-        theirs: ``logits`` [B, N, K] and ``bboxes`` [B, N, 4] of torch.
-        ours: Those of the file.
-        size: For the report.
-        tolerance: What is allowed.
-    """
-    units = dict(logits=tolerance.logits, bboxes=tolerance.bboxes)
-    yield _not_finite(ours, size)
-    rows = [
-        np.concatenate([each[name] / unit for name, unit in units.items()], -1)
-        for each in (theirs, ours)
-    ]
-    order = [
-        linear_sum_assignment(cdist(*pair, 'chebyshev'))[1] for pair in zip(*rows, strict=True)
-    ]
-    for name, unit in units.items():
-        matched = np.stack([each[i] for each, i in zip(ours[name], order, strict=True)])
-        yield Difference(name, size, float(np.abs(theirs[name] - matched).max()), unit)
-
-
-def compare_detections(
-    theirs: ImageDetections, ours: ImageDetections, size: Size, tolerance: Tolerance
-) -> Iterator[Difference]:
-    """Compare the detections of an image as sets.
-
-    A detection whose score is within the tolerance of the lowest one may be missing: where the best
-    pairs of query and class are taken, rounding decides about the last.
-
-    Args:
-        theirs: [n] of torch.
-        ours: [m] of the file.
-        size: (height, width) of the image.
-        tolerance: What is allowed.
-    """
-    if len(theirs) != len(ours):
-        yield Difference('number of detections', size, abs(len(theirs) - len(ours)), 0)
-        return
-    yield _not_finite(dict(scores=ours.scores, boxes=ours.boxes), size)
-    scores = np.abs(theirs.scores[:, None] - ours.scores)
-    boxes = cdist(theirs.boxes, ours.boxes, 'chebyshev') / max(size)
-    other = theirs.labels[:, None] != ours.labels
-    cost = np.maximum(scores / tolerance.scores, boxes / tolerance.bboxes) + _OTHER * other
-    pairs = linear_sum_assignment(cost)
-    sure = theirs.scores[pairs[0]] > theirs.scores.min(initial=1) + tolerance.scores
-    sure |= cost[pairs] < 1
-    kept = tuple(each[sure] for each in pairs)
-    yield Difference('number of other labels', size, float(other[kept].sum()), 0)
-    yield Difference('scores', size, float(scores[kept].max(initial=0)), tolerance.scores)
-    yield Difference('boxes', size, float(boxes[kept].max(initial=0)), tolerance.bboxes)
-
-
-def _not_finite(arrays: Arrays, size: tuple[int, ...]) -> Difference:
-    """Half precision overflows, and what is no number cannot be compared."""
-    count = sum(int((~np.isfinite(each)).sum()) for each in arrays.values())
-    return Difference('number of infinite or undefined values', size, count, 0)

@@ -33,7 +33,9 @@ class Prediction(BaseModel):
 
     width: int = Field(description='of the image as viewers show it, turned by its EXIF tag')
     height: int
-    score_thr: float = Field(description='detections of lower scores were left out')
+    score_thr: float | None = Field(
+        description='detections of lower scores were left out; null: than those of /model by class'
+    )
     boxes: list[list[float]] = Field(description='[x1, y1, x2, y2] in pixels of the image')
     scores: list[float]
     labels: list[int]
@@ -61,7 +63,10 @@ class Model(BaseModel):
     name: str
     classes: list[str]
     attention: str | None = Field(description='map, points, or null where none can be shown')
-    score_thr: float = Field(description='where /predict is told none')
+    score_thr: float = Field(description='for all classes, where /predict is told none')
+    thresholds: list[float] | None = Field(
+        description='of each class in its place; null where all have the same'
+    )
     max_bytes: int
     max_pixels: int
 
@@ -73,18 +78,24 @@ class Problem(BaseModel):
 
 
 def to_record(
-    found: Detections, size: tuple[int, int], score_thr: float, predictor: Predictor
+    found: Detections, size: tuple[int, int], score_thr: float | None, predictor: Predictor
 ) -> dict[str, Any]:
     """Turn detections into a :class:`Prediction` as a plain record.
 
     Args:
         found: In any order.
         size: (w, h) of the image.
-        score_thr: Detections of lower scores are left out.
+        score_thr: Detections of lower scores are left out; None leaves out those below what the
+            predictor recommends, by class where it does.
         predictor: Whose classes name the labels.
     """
+    least: Any = score_thr
+    if score_thr is None and predictor.thresholds is None:
+        least = score_thr = predictor.score_thr
+    elif score_thr is None:
+        least = [_threshold(predictor, label) for label in found.labels.tolist()]
     order = np.argsort(-found.scores, kind='stable')
-    order = order[found.scores[order] >= score_thr]
+    order = order[(found.scores >= least)[order]]
     labels = found.labels[order].tolist()
     record: dict[str, Any] = dict(
         width=size[0],
@@ -104,6 +115,11 @@ def to_record(
             dict(each, name=name_class(predictor.classes, each['label'])) for each in found.segments
         ]
     return record
+
+
+def _threshold(predictor: Predictor, label: int) -> float:
+    own = predictor.thresholds or ()
+    return own[label] if label < len(own) else predictor.score_thr
 
 
 def name_class(classes: Sequence[str], label: int) -> str:

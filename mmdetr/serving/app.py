@@ -95,8 +95,13 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def predict(
         request: Request,
         score_thr: Annotated[
-            float, Query(ge=0, le=1, description='leave out detections of lower scores')
-        ] = service.predictor.score_thr,
+            float | None,
+            Query(
+                ge=0,
+                le=1,
+                description='leave out detections of lower scores (default: what /model says)',
+            ),
+        ] = None,
     ) -> Any:
         """Detect objects in an image: a form with one file, or the image as the whole body."""
         return JSONResponse(await service.predict(request, score_thr))
@@ -125,6 +130,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
                 classes=list(predictor.classes),
                 attention=predictor.attention,
                 score_thr=predictor.score_thr,
+                thresholds=predictor.thresholds and list(predictor.thresholds),
                 max_bytes=settings.max_bytes,
                 max_pixels=settings.max_pixels,
             )

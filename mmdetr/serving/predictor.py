@@ -68,13 +68,15 @@ class Predictor(Protocol):
     Attributes:
         name: For people, as the name of its file.
         classes: Name of each label; may be shorter than the model has labels.
-        score_thr: What detections are given from on where a request says nothing.
+        score_thr: Score that detections are given from on where a request says nothing.
+        thresholds: The same of each label, in the place of ``score_thr``; None where it is for all.
         attention: ``'map'``, ``'points'``, or None where none can be shown.
     """
 
     name: str
     classes: Sequence[str]
     score_thr: float
+    thresholds: Sequence[float] | None
     attention: str | None
 
     def prepare(self, image: np.ndarray) -> Prepared:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from mmdetr.deploy import RuntimeDetector
+from mmdetr.deploy.detections import PanopticSegments
+from mmdetr.deploy.run_lengths import encode
 
 from .predictor import Detections, NoAttentionError, Prepared, as_text
 
@@ -23,9 +25,13 @@ class RuntimePredictor:
     def __init__(self, detector: RuntimeDetector) -> None:
         self.name = detector.file.name
         self.classes: Sequence[str] = detector.classes
-        self.score_thr = detector.operating_point.threshold
+        point = detector.operating_point
+        self.score_thr = point.threshold
         if detector.score_threshold is not None:
             self.score_thr = detector.score_threshold
+        self.thresholds: Sequence[float] | None = None
+        if set(detector.thresholds) - {self.score_thr}:
+            self.thresholds = detector.thresholds
         self._detector = detector
 
     @classmethod
@@ -50,6 +56,7 @@ class RuntimePredictor:
                 scores=each.scores,
                 labels=each.labels,
                 masks=None if each.masks is None else as_text(each.masks),
+                segments=None if each.panoptic is None else _segments(each.panoptic),
             )
             for each in found
         ]
@@ -57,3 +64,9 @@ class RuntimePredictor:
     def attend(self, batch: Sequence[tuple[Prepared, int]]) -> list[dict[str, Any]]:
         """See :class:`mmdetr.serving.predictor.Predictor`; there is none in a file."""
         raise NoAttentionError('an exported file has no attention to show')
+
+
+def _segments(panoptic: PanopticSegments) -> list[dict[str, Any]]:
+    ids = panoptic.ids.T
+    masks = as_text([encode(ids == each['id']) for each in panoptic.segments])
+    return [dict(each, mask=mask) for each, mask in zip(panoptic.segments, masks, strict=True)]

@@ -71,7 +71,7 @@ class Service:
         self._images = asyncio.Semaphore(2 * settings.max_batch)
         self._accepted = 0
 
-    async def predict(self, request: Request, score_thr: float) -> dict[str, Any]:
+    async def predict(self, request: Request, score_thr: float | None) -> dict[str, Any]:
         """Detect in the image of a request; returns a record as ``answers.Prediction`` says.
 
         Raises:
@@ -131,7 +131,7 @@ class Service:
     async def _in_time(self, answer: Awaitable[T]) -> T:
         return await asyncio.wait_for(answer, self.settings.timeout)
 
-    async def _predict(self, content: bytes, score_thr: float) -> dict[str, Any]:
+    async def _predict(self, content: bytes, score_thr: float | None) -> dict[str, Any]:
         async with self._images:
             prepared = await self._prepare(content)
             job = self._batcher.submit(self.predictor.predict, prepared.group, prepared)

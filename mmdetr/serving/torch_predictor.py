@@ -40,6 +40,7 @@ class TorchPredictor:
         self.name = name
         self.score_thr = model.operating_point.threshold
         self.classes: Sequence[str] = tuple((model.dataset_meta or {}).get('classes', ()))
+        self.thresholds: Sequence[float] | None = model.operating_point.by_class(self.classes)
         self.attention = attention_kind(model)
         self._model = model
         self._load, self._transform = test_pipeline(model)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 # From <malloc.h>.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def disable_trimming() -> bool:
@@ -19,14 +19,30 @@ def disable_trimming() -> bool:
     Returns:
         Whether trimming is off; False without glibc or where the user has set another.
     """
+    largest = 2**31 - 1
+    return _set_malloc((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, largest))
+
+
+def share_heap() -> bool:
+    """Let all threads that come allocate from one heap.
+
+    By default each has its own, and keeps there what its largest image needed. Settings of the
+    user's environment (``MALLOC_...``) are respected.
+
+    Returns:
+        Whether they do; False without glibc or where the user has set another.
+    """
+    return _set_malloc((_M_ARENA_MAX, 1))
+
+
+def _set_malloc(*settings: tuple[int, int]) -> bool:
     if any(name.startswith('MALLOC_') for name in os.environ):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    largest = 2**31 - 1
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, largest))
+    return all(mallopt(*each) for each in settings)
 
 
 def resident_memory() -> float:

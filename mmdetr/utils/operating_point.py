@@ -74,6 +74,11 @@ class OperatingPoint:
         by_label = [self.threshold_of(name) for name in names]
         return [by_label[k] if k < len(by_label) else self.threshold for k in labels]
 
+    def by_class(self, names: Sequence[str]) -> list[float] | None:
+        """The threshold of each class, or None where all have the same."""
+        thresholds = [self.threshold_of(name) for name in names]
+        return thresholds if set(thresholds) - {self.threshold} else None
+
     def describe(self) -> str:
         """Say in one line which thresholds these are, and where they come from."""
         if self.everything is None:

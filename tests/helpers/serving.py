@@ -85,6 +85,7 @@ class FakePredictor:
     name = 'fake'
     classes = ('thing',)
     score_thr = 0.5
+    thresholds: Sequence[float] | None = None
     attention: str | None = 'map'
 
     def __init__(self, seconds: float = 0.0) -> None:

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from mmdetr.deploy import ImageDetections
-from mmdetr.deploy.verification import (
-    TOLERANCES,
-    compare_detections,
-    compare_predictions,
-    image_sizes,
-    network_sizes,
-)
+from mmdetr.deploy.comparison import TOLERANCES, compare_detections, compare_predictions
+from mmdetr.deploy.verification import image_sizes, network_sizes
 from tests.helpers.exported import metadata
 
 TOLERANCE = TOLERANCES['float32']

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmdetr.deploy import evaluation, export, quantization
 from mmdetr.deploy.description import ExportError
 from mmdetr.deploy.evaluation import ExportedModel, check_classes, is_exported, use_exported
+from mmdetr.deploy.masks import Frame
 from mmdetr.deploy.metadata import ExportedFileError
 from mmdetr.deploy.postprocessing import to_detections
 from mmdetr.deploy.preprocessing import make_inputs, resize
@@ -43,9 +44,8 @@ class TorchDetector:
             inputs = make_inputs([resize(image, self.metadata)], [image.shape[:2]], self.metadata)
             with torch.no_grad():
                 logits, bboxes = self.model(torch.from_numpy(inputs['inputs']))
-            found += to_detections(
-                logits[0].numpy(), bboxes[0].numpy(), [image.shape[:2]], self.metadata
-            )
+            frame = Frame(*[(image.shape[0], image.shape[1])] * 3)
+            found += to_detections(logits[0].numpy(), bboxes[0].numpy(), [frame], self.metadata)
         return found
 
 

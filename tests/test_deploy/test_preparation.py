@@ -11,6 +11,7 @@ from PIL import Image
 
 import mmdetr.datasets  # noqa: F401  registers the pipeline's steps
 from mmdetr.deploy import ExportMetadata
+from mmdetr.deploy.masks import Frame
 from mmdetr.deploy.metadata import ExportedFileError
 from mmdetr.deploy.postprocessing import to_detections
 from mmdetr.deploy.preprocessing import FileLoader, make_inputs, network_size, resize
@@ -87,7 +88,8 @@ def test_predictions_are_read_as_by_the_model(activation: Any, max_per_img: int 
     sizes = [(480, 640), (37, 90)]
     prediction = SetPrediction(logits, bboxes, class_activation=activation)
     described = metadata(has_no_object=activation.has_no_object, max_per_img=max_per_img)
-    made = to_detections(logits[0].numpy(), bboxes[0].numpy(), sizes, described)
+    frames = [Frame(size, size, size) for size in sizes]
+    made = to_detections(logits[0].numpy(), bboxes[0].numpy(), frames, described)
     for ours, theirs in zip(made, postprocess(prediction, sizes, max_per_img), strict=True):
         np.testing.assert_array_equal(ours.labels, theirs.labels.numpy())
         np.testing.assert_allclose(ours.scores, theirs.scores.numpy(), rtol=1e-6)

@@ -49,7 +49,6 @@ def test_free_sides_and_those_that_the_pipeline_fixes() -> None:
             (64, 70),
             'multiples of 32',
         ),
-        ('detr_tiny_1xb16-10e_shapes_masks.py', {}, None, 'masks have no exported form yet'),
     ],
 )
 def test_models_and_sizes(config: str, changes: dict, size: Any, message: str) -> None:

@@ -114,3 +114,17 @@ def test_detections_above_a_score() -> None:
     assert kept.labels.tolist() == [1, 2]
     assert kept.boxes.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
     assert len(kept) == 2
+    assert found.above([0.1, 0.95, 0.5]).labels.tolist() == [2, 0]
+
+
+def test_thresholds_by_class(monkeypatch: Any) -> None:
+    numbers = dict(precision=0.5, recall=0.5, f1=0.5, num_objects=9)
+    dog = dict(name='dog', threshold=0.7, **numbers)
+    point = dict(
+        everything=dict(name='all', threshold=0.4, **numbers), classes=[dog], iou=0.5, num_images=9
+    )
+    for asked, one, each in ((None, 0.4, (0.4, 0.7)), (0.2, 0.2, (0.2, 0.2))):
+        session = EchoSession(score_threshold=asked, operating_point=point)
+        monkeypatch.setattr(runtime, 'open_session', lambda *_, session=session: session)
+        detector = RuntimeDetector('a.onnx')
+        assert (detector.score_threshold, detector.thresholds) == (one, each)

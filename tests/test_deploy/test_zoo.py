@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mmdetr.apis import RuntimeDetector, export_detector
-from mmdetr.deploy.verification import TOLERANCES, compare_detections, torch_detections
+from mmdetr.deploy.comparison import TOLERANCES, compare_detections
+from mmdetr.deploy.verification import torch_detections
 from tests.helpers.exported import TINY, build
 
 pytestmark = pytest.mark.slow
@@ -41,6 +42,14 @@ ZOO: dict[str, tuple[str, dict[str, Any]]] = {
     'dn': ('dn_detr_tiny_1xb32-12e_shapes.py', {}),
     'deformable': ('deformable_detr_tiny_1xb32-12e_shapes.py', {}),
     'dino': ('dino_tiny_1xb32-12e_shapes.py', {}),
+    'masks': (
+        'detr_tiny_1xb16-10e_shapes_masks.py',
+        dict(model__bbox_head__mask_head__chunk_size=4),
+    ),
+    'masks, bottlenecks': (
+        'detr_r50_instance_8xb2-25e_coco.py',
+        {**FEW, **SMALL_IMAGES, 'model__bbox_head__num_queries': 12},
+    ),
     'rt-detr': ('rtdetrv2_r18vd_8xb2-120e_coco.py', {}),
     'd-fine': ('dfine_n_8xb16-160e_coco.py', {}),
 }

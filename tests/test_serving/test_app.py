@@ -121,6 +121,20 @@ def test_a_detector_may_recommend_a_least_score() -> None:
         assert client.get('/model').json()['score_thr'] == 0.4
 
 
+def test_a_detector_may_have_a_least_score_of_each_class() -> None:
+    predictor = FakePredictor()
+    score = float(noise().mean()) / 255
+    content = encode(noise())
+    for threshold, count in ((score - 0.01, 1), (score + 0.01, 0)):
+        predictor.score_thr, predictor.thresholds = 1 - count, [threshold]
+        with client_of(predictor) as client:
+            assert client.get('/model').json()['thresholds'] == [threshold]
+            record = client.post('/predict', content=content).json()
+            assert (record['score_thr'], len(record['scores'])) == (None, count)
+            record = client.post('/predict?score_thr=0', content=content).json()
+            assert (record['score_thr'], len(record['scores'])) == (0, 1)
+
+
 def test_concurrent_requests_are_computed_together(
     detector: TorchPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,6 +252,20 @@ def test_download(chromium: Page, url: str, image: Path, tmp_path: Path) -> None
     assert len(record['masks']) == len(record['queries']) == 2
 
 
+def test_scores_by_class_until_the_slider_moves(
+    chromium: Page, url: str, image: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(Fixed, 'thresholds', [0.2, 0.8])
+    page = chromium
+    open_with(page, url, image)
+    shown = 'document.querySelector("#score-text").innerText'
+    scores = '[...document.querySelectorAll("#list b")].map(e => e.innerText).join()'
+    assert (page.run(shown), page.run(scores)) == ('by class', '0.90,0.30')
+    slide(page, 0.5)
+    assert (page.run(shown), page.run(scores)) == ('0.50', '0.90,0.70')
+    assert not page.problems
+
+
 def test_problems_are_said(chromium: Page, url: str, tmp_path: Path) -> None:
     page = chromium
     (tmp_path / 'no.png').write_bytes(b'no image')

@@ -22,6 +22,7 @@ class Exported:
     file = Path('folder/model.onnx')
     classes = ('cat', 'dog')
     score_threshold = None
+    thresholds: tuple[float, ...] = (0.3, 0.3)
     operating_point = OperatingPoint(None)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
@@ -60,8 +61,11 @@ def test_exported_file() -> None:
 
 def test_threshold_that_the_file_recommends() -> None:
     detector: Any = Exported()
-    detector.score_threshold = 0.25
-    assert RuntimePredictor(detector).score_thr == 0.25
+    detector.score_threshold, detector.thresholds = 0.25, (0.25, 0.25)
+    predictor = RuntimePredictor(detector)
+    assert (predictor.score_thr, predictor.thresholds) == (0.25, None)
+    detector.thresholds = (0.25, 0.6)
+    assert RuntimePredictor(detector).thresholds == (0.25, 0.6)
 
 
 def test_masks_as_text() -> None:

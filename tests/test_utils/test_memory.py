@@ -32,6 +32,21 @@ print(before, kept, faults())
 """
 
 
+HEAPS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from mmdetr.utils.memory import disable_trimming, resident_memory, share_heap
+
+if sys.argv[1] == 'shared':
+    assert share_heap()
+assert disable_trimming()
+before = resident_memory()
+for thread in [ThreadPoolExecutor(1) for _ in range(4)]:
+    thread.submit(lambda: len(b'1' * 40_000_000)).result()
+print(resident_memory() - before)
+"""
+
+
 def leave_holes(mib: int) -> list[torch.Tensor]:
     """So much memory in small tensors, of which every other one has been freed."""
     blocks = [torch.ones(25_000) for _ in range(mib * 2**20 // 100_000)]
@@ -43,6 +58,22 @@ def test_resident_memory() -> None:
     before = resident_memory()
     block = torch.ones(25 * 2**20)
     assert resident_memory() - before == pytest.approx(block.nbytes / 2**20, abs=5)
+
+
+def test_threads_that_share_a_heap_keep_one_block_and_not_one_each() -> None:
+    kept = [
+        float(
+            subprocess.run(
+                [sys.executable, '-c', HEAPS, how],
+                capture_output=True,
+                check=True,
+                env={'PYTHONPATH': str(Path(__file__).parents[2])},
+            ).stdout
+        )
+        for how in ('shared', 'single')
+    ]
+    assert kept[0] < 60
+    assert kept[1] > 140
 
 
 def test_freed_memory_is_returned() -> None:

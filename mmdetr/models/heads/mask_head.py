@@ -201,7 +201,11 @@ class MaskHead(BaseModule):
 
     def decode(self, attention: Tensor, shared: SharedMaps, owners: Sequence[int]) -> Tensor:
         """Attention maps [Q, A, h, w] of queries of the images ``owners`` -> logits [Q, ...]."""
-        features, laterals = shared.of(owners)
+        return self.refine_all(attention, shared.of(owners))
+
+    def refine_all(self, attention: Tensor, shared: SharedMaps) -> Tensor:
+        """Attention maps [Q, A, h, w] and the maps of their images [1 or Q, ...] -> logits."""
+        features, laterals = shared
         x = self.normalize(0, self.mix(features, attention))
         x = self.normalize(1, self.convs[1](x))
         for i, lateral in enumerate(laterals, start=2):
@@ -210,7 +214,7 @@ class MaskHead(BaseModule):
 
     def mix(self, features: Tensor, attention: Tensor) -> Tensor:
         """Features [1 or Q, D, h, w], attention maps [Q, A, h, w] -> [Q, D + A, h, w]."""
-        features = features.expand(len(attention), -1, -1, -1)
+        features = features.expand(attention.shape[0], -1, -1, -1)
         return self.convs[0](torch.cat((features, attention), dim=1))
 
     def refine(self, index: int, x: Tensor, lateral: Tensor) -> Tensor:
