@@ -74,6 +74,7 @@ def test_holds_configs_and_tools(wheel: Path) -> None:
         assert len(expected) > 8
     pages = {f'mmdetr/serving/pages/{name}.html' for name in ('index', 'docs')}
     assert pages <= set(names)
+    assert {'mmdetr/recipes/measured.json', 'mmdetr/zoo/models.json'} <= set(names)
 
 
 def test_lists_configs(mmdetr: Any) -> None:
