@@ -142,3 +142,17 @@ def test_maps_and_points_have_to_agree(config):
     model = build(config)
     with pytest.raises(ValueError, match='num_points for 3 maps, the neck gives 2'):
         model(images())
+
+
+def test_gradient_of_a_batch_of_one_image(config):
+    """Batch norm on a CPU has a wrong one where the gradient of a map has misleading strides."""
+    model = build(config).double()
+    maps = [
+        torch.randn(1, width, *size, dtype=torch.double, requires_grad=True)
+        for width, size in zip(model.backbone.out_channels, [(2, 4), (1, 2)], strict=True)
+    ]
+
+    def pixels(*maps: torch.Tensor) -> torch.Tensor:
+        return model.bbox_head.transformer.encode(model.neck(maps)).pixels.sin()
+
+    assert torch.autograd.gradcheck(pixels, maps, fast_mode=True)

@@ -15,6 +15,7 @@ from .denoising import (
     denoising_attention,
 )
 from .mlp import MLP
+from .pixels import pixels_of
 from .positional_encoding import (
     FlatPositionalEncoding,
     LearnedPositionalEncoding,
@@ -50,5 +51,6 @@ __all__ = [
     'inverse_sigmoid',
     'move_points',
     'multi_scale_deformable_attention',
+    'pixels_of',
     'sine_embedding',
 ]

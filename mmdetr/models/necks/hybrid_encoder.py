@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdetr.models.layers import TransformerEncoderLayer
+from mmdetr.models.layers import TransformerEncoderLayer, pixels_of
 from mmdetr.models.layers.conv_norm import ConvNorm
 from mmdetr.models.layers.csp import CSPRepLayer, RepNCSPELAN4
 from mmdetr.registry import MODELS
@@ -128,7 +128,7 @@ class HybridEncoder(BaseModule):
             return features
         height, width = features.shape[-2:]
         pos = transposed_sine_encoding(height, width, self.out_channels, features.device)
-        x, pos = features.flatten(2).transpose(1, 2), pos.to(features.dtype)
+        x, pos = pixels_of(features), pos.to(features.dtype)
         for layer in self.encoder:
             x = layer(x, pos)
         return x.transpose(1, 2).unflatten(2, (height, width)).contiguous()

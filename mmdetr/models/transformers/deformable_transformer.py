@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mmdetr.models.layers import pixels_of
 from mmdetr.registry import MODELS
 from mmdetr.utils.arguments import check_at_least
 
@@ -108,9 +109,7 @@ class DeformableTransformer(nn.Module):
                 f'{len(features)} maps'
             )
         pairs = zip(positions, self.level_embed, strict=True)
-        pos = torch.cat(
-            [each.flatten(2).transpose(1, 2).to(level) + level for each, level in pairs], dim=1
-        )
+        pos = torch.cat([pixels_of(each).to(level) + level for each, level in pairs], dim=1)
         return self.encoder(Memory.of(features, padding_masks), pos)
 
     def decode(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mmdetr.models.layers import pixels_of
 from mmdetr.registry import MODELS
 from mmdetr.utils.arguments import check_at_least
 
@@ -117,8 +118,8 @@ class DETRTransformer(nn.Module):
             raise ValueError(
                 f'DETRTransformer attends to one feature map, the neck gives {len(features)}'
             )
-        x = features[0].flatten(2).transpose(1, 2)
-        pos = positions[0].flatten(2).transpose(1, 2).to(x.dtype)
+        x = pixels_of(features[0])
+        pos = pixels_of(positions[0]).to(x.dtype)
         mask = padding_masks[0]
         attn_mask = None if mask is None else ~mask.flatten(1)[:, None, None]
 

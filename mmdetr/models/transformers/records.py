@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from mmdetr.models.layers import DenoisingQueries
+from mmdetr.models.layers import DenoisingQueries, pixels_of
 
 # (layer, hidden [B, N, D], reference points [B, N, 2 or 4]) -> reference points of the next layer.
 Refine: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
@@ -100,7 +100,7 @@ class Memory(NamedTuple):
             for size, (height, width) in zip(sizes, shapes, strict=True)
         ]
         return cls(
-            tokens=torch.cat([each.flatten(2).transpose(1, 2) for each in features], dim=1),
+            tokens=torch.cat([pixels_of(each) for each in features], dim=1),
             shapes=shapes,
             padding_mask=padding_mask,
             centres=torch.cat(

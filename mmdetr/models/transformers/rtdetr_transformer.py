@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdetr.models.layers import MLP, MultiheadAttention
+from mmdetr.models.layers import MLP, MultiheadAttention, pixels_of
 from mmdetr.models.layers.checkpointing import call_checkpointed
 from mmdetr.models.layers.conv_norm import ConvNorm
 from mmdetr.models.layers.deformable_attention_v2 import DeformableAttentionV2
@@ -254,7 +254,7 @@ class RTDETRTransformer(nn.Module):
                 f'gives {len(features)}'
             )
         maps = [p(each) for p, each in zip(self.projections, features, strict=True)]
-        pixels = torch.cat([each.flatten(2).transpose(1, 2) for each in maps], dim=1)
+        pixels = torch.cat([pixels_of(each) for each in maps], dim=1)
         return Memory(pixels, [(each.shape[-2], each.shape[-1]) for each in maps])
 
     def forward(

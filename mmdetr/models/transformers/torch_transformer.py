@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mmdetr.models.layers import pixels_of
 from mmdetr.registry import MODELS
 from mmdetr.utils.arguments import check_at_least
 
@@ -95,7 +96,7 @@ class TorchTransformer(nn.Module):
                 'TorchTransformer attends to one feature map with queries that are positions alone'
             )
         mask = None if padding_masks[0] is None else padding_masks[0].flatten(1)
-        tokens = (features[0] + positions[0]).flatten(2).transpose(1, 2)
+        tokens = pixels_of(features[0] + positions[0])
         memory = self.encoder(tokens, src_key_padding_mask=mask)
         x = queries.position.expand(memory.shape[0], -1, -1)
         outputs = []
