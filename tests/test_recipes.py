@@ -197,7 +197,13 @@ SMALL = 'rtdetrv2_mobilenetv2_1xb4-40e_custom'
     [
         # What was measured last at or before a quarter, half and all of the steps.
         (SMALL, 'backbone', 292, 2993, 'this model from an .* 0.826, 0.891, 0.908 after 730, 1460'),
-        (SMALL, 'backbone', 292, 100, 'had bbox_mAP_50 0.483 after 146 steps .* as many, 292'),
+        (
+            SMALL,
+            'backbone',
+            292,
+            100,
+            'had bbox_mAP_50 0.483 after 146 steps .* as many images, 292',
+        ),
         (SMALL, 'backbone', 40, 3000, 'You have fewer images, 40: expect less. Other data differ$'),
         (SMALL, 'none', 2000, 9, 'DETR of 3.9 .* bbox_mAP 0.006 after 438 .* more images, 2000'),
         ('dino_4scale_r50_8xb2-12e_coco', 'backbone', 292, 500, 'DINO of 3.0 M .* 0.102, 0.486'),
@@ -207,6 +213,18 @@ SMALL = 'rtdetrv2_mobilenetv2_1xb4-40e_custom'
 )
 def test_worth(config: str, start: Any, number: int, steps: int, said: str) -> None:
     assert re.search(said, describe_worth(config, start, number, steps))
+
+
+def test_seeds_are_averaged_where_all_were_measured(monkeypatch: Any) -> None:
+    early, late = dict(steps=10, bbox_mAP=0.2), dict(steps=20, bbox_mAP=0.3)
+    shared: dict[str, Any] = dict(name='x', family='DETR', config='c', start='backbone')
+    shared |= {'from': 'y', 'parameters': 1}
+    curves = [early, late], [dict(late, bbox_mAP=0.5)]
+    runs = [dict(shared, seed=seed, curve=curve) for seed, curve in enumerate(curves)]
+    measured = dict(data='dogs', images=10, recommended='c', runs=runs)
+    monkeypatch.setattr('mmdetr.recipes.worth._measured', lambda: measured)
+    said = 'mean of 2 seeds, this model from y had bbox_mAP 0.400 after 20 steps.'
+    assert said in describe_worth('c', 'backbone', 10, 30)
 
 
 def test_measured_numbers_are_those_of_their_sources() -> None:

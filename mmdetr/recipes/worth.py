@@ -105,4 +105,6 @@ def _list(points: list[Point], key: str, form: str) -> str:
 def _compare(number: int, measured: int) -> str:
     if number * SIMILAR < measured:
         return f'fewer images, {number}: expect less'
-    return f'more images, {number}' if number > measured * SIMILAR else f'about as many, {number}'
+    if number > measured * SIMILAR:
+        return f'more images, {number}'
+    return f'about as many images, {number}'
