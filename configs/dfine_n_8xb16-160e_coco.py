@@ -2,32 +2,17 @@
 #   tools/dist_train.sh configs/dfine_n_8xb16-160e_coco.py 8 --amp
 # Cost: not stated by the authors, 3.8 M parameters. Result of the authors: 42.8 AP
 # (Peterande/D-FINE, README.md).
-_base_ = './dfine_l_8xb4-80e_coco.py'
+_base_ = './dfine_s_8xb4-132e_coco.py'
 model = dict(
     data_preprocessor=dict(sizes=[]),
-    backbone=dict(
-        size='B0',
-        affine=True,
-        frozen_stages=-1,
-        norm_frozen=False,
-        out_indices=[2, 3],
-        init_cfg=dict(
-            checkpoint='https://github.com/Peterande/storage/releases/download/dfinev1.0/PPHGNetV2_B0_stage1.pth'
-        ),
-    ),
+    backbone=dict(out_indices=[2, 3]),
     neck=dict(out_channels=128, feedforward_channels=512, expansion=0.34, num_blocks=2),
-    bbox_head=dict(transformer=dict(num_layers=3, feedforward_channels=512, num_points=[6, 6])),
+    bbox_head=dict(transformer=dict(feedforward_channels=512, num_points=[6, 6])),
 )
 train_dataloader = dict(batch_size=16)
 train_cfg = dict(max_epochs=160)
 auto_scale_lr = dict(base_batch_size=128)
-optim_wrapper = dict(
-    optimizer=dict(lr=8e-4, weight_decay=1e-4),
-    paramwise_cfg=dict(
-        custom_keys={'backbone': dict(lr_mult=0.5), 'in_proj_bias': dict(decay_mult=0.0)},
-        bias_decay_mult=0.0,
-    ),
-)
+optim_wrapper = dict(optimizer=dict(lr=8e-4))
 custom_hooks = [
     dict(
         type='EMAHook',

@@ -424,7 +424,7 @@ HANDED_ON = {
 }
 # What configs build other entries from; everything else at the top level is for the runner.
 VARIABLES = {'data_root', 'dataset_type', 'train_scales', 'train_pipeline', 'test_pipeline'}
-VARIABLES |= {'average', 'image_size', 'plain_pipeline'}
+VARIABLES |= {'average', 'dfine_parts', 'image_size', 'plain_pipeline'}
 OURS = {'console'}  # settings that DetectionRunner adds to mmengine's
 
 

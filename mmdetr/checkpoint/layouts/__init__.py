@@ -3,6 +3,7 @@
 from . import (  # noqa: F401  register themselves
     deformable,
     detr,
+    detrex,
     queries,
     realtime,
     realtime_huggingface,

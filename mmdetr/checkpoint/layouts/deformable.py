@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from .deformable_variant import deformable_config, guess_deformable_variant
+from .deformable_variant import check_encoding, deformable_config, guess_deformable_variant
 from .detr import _fuse_attention, _spell_as_on_the_hub
 from .detr import _to_huggingface as _split_attention
 from .detr_variant import check_dilation
@@ -288,9 +288,14 @@ _HUGGINGFACE = [
 ]
 
 
-def _with_row_for_no_label(state_dict: StateDict) -> StateDict:
-    """mmdetection's table of labels has no row for queries without label, which ours never read."""
-    name = 'dn_query_generator.label_embedding.weight'
+_MMDETECTION_LABELS = 'dn_query_generator.label_embedding.weight'
+
+
+def _with_row_for_no_label(state_dict: StateDict, name: str = _MMDETECTION_LABELS) -> StateDict:
+    """Add to the table of labels ``name`` the row for queries without label, which ours never read.
+
+    The tables of mmdetection and detrex have none.
+    """
     if name not in state_dict:
         return state_dict
     table = state_dict[name]
@@ -298,7 +303,7 @@ def _with_row_for_no_label(state_dict: StateDict) -> StateDict:
 
 
 def _without_row_for_no_label(state_dict: StateDict) -> StateDict:
-    name = 'dn_query_generator.label_embedding.weight'
+    name = _MMDETECTION_LABELS
     written = _to_file(state_dict, _MMDETECTION_PARTS)
     return written | ({name: written[name][:-1].clone()} if name in written else {})
 
@@ -334,6 +339,7 @@ _DN = replace(_DAB, name='DN-Deformable DETR', label_rows=(_LABELS,))
 _DINO = replace(
     _DN,
     name='DINO',
+    check=check_encoding,
     class_rows=(
         *_branch_rows(_MOST_LAYERS),
         f'{_PROPOSALS}.cls_branch.weight',

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from .detr_variant import Variant, guess_variant, huggingface_config
+from .detr_variant import Variant, check_dilation, guess_variant, huggingface_config
 
 if TYPE_CHECKING:
     from ..file import CheckpointFile
+    from ..report import LoadReport
 
 _HEAD = 'bbox_head'
 _TABLES = ('embedding', 'anchors', 'content')
@@ -55,6 +56,21 @@ def guess_deformable_variant(state_dict: Mapping[str, Tensor]) -> DeformableVari
         two_stage=f'{_HEAD}.proposals.projection.weight' in sizes,
         heads='of each layer (refined boxes)' if refine else 'one for all layers',
     )
+
+
+def check_encoding(file: 'CheckpointFile', model: nn.Module, report: 'LoadReport') -> None:
+    """Report another dilation, and a DINO that encodes pixels otherwise than detrex's.
+
+    No name or shape tells either.
+    """
+    check_dilation(file, model, report)
+    encoding = getattr(getattr(model, 'bbox_head', None), 'positional_encoding', None)
+    own = getattr(encoding, 'temperature', 10000), getattr(encoding, 'offset', -0.5)
+    if file.format == 'detrex' and own != (10000, -0.5):
+        report.warnings.append(
+            'detrex trains DINO with positional_encoding.temperature=10000 and offset=-0.5, this '
+            f'model has {own[0]:g} and {own[1]:g}: set them as the file needs them'
+        )
 
 
 def deformable_config(file: 'CheckpointFile', names: tuple | None) -> dict[str, Any]:
