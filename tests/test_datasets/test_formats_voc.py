@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,7 @@ def test_lists_of_the_split(tmp_path: Path) -> None:
     done = convert(tmp_path, tmp_path / 'kept')
     found = {part: names(file) for part, file in done.files.items()}
     assert found == dict(train=['a.jpg'], val=['b.jpg'], test=['c.jpg'])
+    shutil.rmtree(tmp_path / 'kept')  # which is a data set as well
     done = convert(tmp_path, tmp_path / 'out', named_parts=('trainval', 'test'))
     assert {part: names(file) for part, file in done.files.items()} == {
         'train': ['a.jpg', 'b.jpg'],

@@ -68,7 +68,9 @@ def test_a_file_of_fixed_size_gets_images_that_fit() -> None:
     described = metadata(size=[100, 120])
     assert network_size((480, 640), described) == (90, 120)  # 800 x 1066 shrunk
     assert network_size((640, 480), described) == (100, 75)
-    assert network_size((5000, 10), metadata(size=[100, 120], scale=None)) == (100, 1)
+    thin = metadata(size=[100, 120], scale=None)
+    assert network_size((5000, 10), thin) == (100, 1)
+    assert network_size((10, 5000), thin) == (1, 120)
     inputs = make_inputs([picture(90, 120)], [(480, 640)], described)
     assert inputs['inputs'].shape == (1, 3, 100, 120)
     assert inputs['padding_mask'].sum() == 10 * 120
