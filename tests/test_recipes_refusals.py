@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmdetr.checkpoint import save_file
 from mmdetr.config.reading import load_config
 from mmdetr.recipes import Options, RecipeError, prepare
-from mmdetr.recipes.result import best_checkpoint, next_commands
+from mmdetr.recipes.result import best_checkpoint, next_commands, score_and_tell
 from mmdetr.registry import MODELS
 from tests.helpers.foreign_data import picture, write
 
@@ -85,6 +86,25 @@ def test_the_best_of_an_earlier_training_in_the_folder_is_none_of_this_one(tmp_p
     new = write(tmp_path / 'best_b.pth', 'x')
     os.utime(new, (2000, 2000))
     assert best_checkpoint(tmp_path, since=2000) == new
+
+
+def test_a_score_of_nothing_is_no_result(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    class Runner:
+        @classmethod
+        def from_cfg(cls, cfg: Config) -> 'Runner':
+            return cls()
+
+        def test(self) -> dict[str, float]:
+            return {'coco/bbox_mAP': -1.0, 'coco/bbox_mAP_50': -1.0}
+
+    monkeypatch.setattr('mmdetr.engine.DetectionRunner', Runner)
+    write(tmp_path / 'best_a.pth', 'x')
+    dataset = dict(ann_file='data/val.json')
+    cfg = Config(dict(work_dir=str(tmp_path), test_dataloader=dict(dataset=dataset)))
+    score_and_tell(cfg, tmp_path / 'a.py', since=0)
+    said = capsys.readouterr().out
+    assert 'result: no score, since there is no object to be found, on val.json' in said
+    assert '-1.0' not in said
 
 
 def test_the_next_commands_can_be_pasted() -> None:

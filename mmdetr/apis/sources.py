@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mmdetr.datasets.image_scan import scan_images
 from mmdetr.datasets.transforms import UnreadableImageError
 from mmdetr.utils.text import shorten
 
 from .image_files import find_images
 from .images import is_url, name_in_url, to_pipeline_input
 
+MAY_BE_SEVERAL = ('.apng', '.gif', '.tif', '.tiff', '.webp')
 WRITABLE = ('.jpeg', '.jpg', '.png')
 VIDEO_SUFFIXES = (
     '.3gp',
@@ -114,6 +116,13 @@ class ImageFiles:
         if self.skipped:
             print(
                 f'passed over {len(self.skipped)} files that are no images: {shorten(self.skipped)}'
+            )
+        paths = [str(file) for file in self.files if Path(file).suffix.lower() in MAY_BE_SEVERAL]
+        several = scan_images(paths, cache=False).several
+        if several:
+            print(
+                f'{len(several)} files hold several pictures, of which the first is looked at: '
+                + shorten(several)
             )
         for file, name in zip(self.files, self.names, strict=True):
             try:

@@ -89,6 +89,17 @@ def _check_kinds(dataset: Any, name: str, scan: ImageScan, infos: list[dict]) ->
                 + shorten((f'{path}: {wrong[path]}' for path in bad), separator='; '),
             )
         )
+    several = [
+        f'{path} ({n})' for info in infos if (n := scan.several.get(path := info['img_path']))
+    ]
+    if several:
+        findings.append(
+            Finding(
+                'warning',
+                f'{name}: {len(several)} image files hold several pictures, of which the first is '
+                f'used: {shorten(several)}',
+            )
+        )
     counts = Counter(info['img_path'] for info in infos)
     twice = [path for path, count in counts.items() if count > 1]
     if twice:

@@ -26,7 +26,14 @@ from .wrappers import pipeline_steps
 END_BYTES = 4096
 HEADER_BYTES = 2**16
 BLOCK_BYTES = 2**20
-VERSION = 3  # of what the cache holds
+TAIL_BYTES = 4096
+KEYS = {'sizes', 'turned', 'useless', 'several', 'copies'}
+VERSION = 4  # of what the cache holds
+
+# How whole files end, but for what programs add behind. MPO is what phones write.
+ENDS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND'}
+# Of these the first picture is meant; a second one of MPO is a preview.
+SEVERAL = ('GIF', 'PNG', 'TIFF', 'WEBP')
 
 
 class ImageScan(NamedTuple):
@@ -39,6 +46,7 @@ class ImageScan(NamedTuple):
         sizes: (w, h) as stored; None where it cannot be told.
         turned: EXIF orientation 2..8 and (w, h) of the frames ``stored`` and ``shown``.
         copies: Groups of two or more paths whose files have the same content.
+        several: Number of pictures in files that hold more than one, as frames or pages.
     """
 
     problems: dict[str, str]
@@ -47,6 +55,7 @@ class ImageScan(NamedTuple):
     sizes: dict[str, tuple[int, int] | None]
     turned: dict[str, tuple[int, dict[str, tuple[int, int]]]]
     copies: list[list[str]]
+    several: dict[str, int]
 
 
 def scan_images(paths: Sequence[str], cache: bool = True) -> ImageScan:
@@ -76,7 +85,8 @@ def scan_images(paths: Sequence[str], cache: bool = True) -> ImageScan:
         path: (size[0], size[1]) if size else None
         for path, size in zip(known, content['sizes'], strict=True)
     }
-    return ImageScan(problems, content['useless'], missing, sizes, turned, content['copies'])
+    useless, copies, several = (content[key] for key in ('useless', 'copies', 'several'))
+    return ImageScan(problems, useless, missing, sizes, turned, copies, several)
 
 
 def has_other_loader(dataset: Any) -> bool:
@@ -124,9 +134,9 @@ def undecided(scan: ImageScan, infos: Sequence[dict]) -> dict[str, list[str]]:
 
 
 def _read_headers(known: dict[str, os.stat_result]) -> dict[str, Any]:
-    """Return ``sizes`` in the order of the files, and by path ``turned`` and ``useless``."""
+    """Return ``sizes`` in the order of the files; by path ``turned``, ``useless``, ``several``."""
     sizes: list = []
-    turned, useless = {}, {}
+    turned, useless, several = {}, {}, {}
     for path in known:
         sizes.append(None)
         try:
@@ -134,14 +144,32 @@ def _read_headers(known: dict[str, os.stat_result]) -> dict[str, Any]:
                 refuse_useless(image, _headers(path) if image.format == 'JPEG2000' else b'')
                 late = image.format == 'PNG' and _has_late_exif(path)
                 sizes[-1] = image.size
+                if image.format in SEVERAL and getattr(image, 'n_frames', 1) > 1:
+                    several[path] = image.n_frames
                 orientation = read_orientation(image, may_decode=late)
                 if orientation > 1:
                     turned[path] = (orientation, frame_sizes(image, orientation))
+                if _may_be_cut_off(image, known[path].st_size):
+                    image.load()
         except UnidentifiedImageError:
             useless[path] = describe_other_content(_headers(path)) or UNKNOWN_FORMAT
         except Exception as error:  # decoders raise whatever a broken file leads them into
             useless[path] = str(error)
-    return dict(sizes=sizes, turned=turned, useless=useless)
+    return dict(sizes=sizes, turned=turned, useless=useless, several=several)
+
+
+def _may_be_cut_off(image: Image.Image, size: int) -> bool:
+    """Say whether the end of a file is missing, or far from its end, or longer than the file."""
+    file: Any = image.fp
+    if image.format not in (*ENDS, 'WEBP') or file is None:
+        return False
+    place = file.tell()
+    file.seek(max(0, size - TAIL_BYTES) if image.format in ENDS else 4)
+    content = file.read(TAIL_BYTES)
+    file.seek(place)
+    if image.format in ENDS:
+        return ENDS[image.format] not in content
+    return int.from_bytes(content[:4], 'little') + 8 > size
 
 
 def _headers(path: str) -> bytes:
@@ -208,7 +236,7 @@ def _read_cache(file: Path | None) -> dict | None:
         content = json.loads(file.read_text(encoding='utf-8')) if file else None
     except (OSError, ValueError):
         return None
-    good = isinstance(content, dict) and content.keys() == {'sizes', 'turned', 'useless', 'copies'}
+    good = isinstance(content, dict) and content.keys() == KEYS
     return content if good else None
 
 

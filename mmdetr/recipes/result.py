@@ -29,9 +29,13 @@ def score_and_tell(cfg: Config, config_file: Path, since: float) -> None:
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = str(checkpoint), False
     scores = DetectionRunner.from_cfg(cfg).test()
+    # A score of -1 is that of nothing to be found.
     said = ', '.join(
-        f'{name.rpartition("/")[2]} {scores[name]:.3f}' for name in SHOWN if name in scores
+        f'{name.rpartition("/")[2]} {scores[name]:.3f}'
+        for name in SHOWN
+        if scores.get(name, -1) >= 0
     )
+    said = said or 'no score, since there is no object to be found,'
     file = cfg.test_dataloader['dataset']['ann_file']
     # As short as the user would type it.
     checkpoint = Path(min(str(checkpoint), os.path.relpath(checkpoint), key=len))

@@ -48,7 +48,10 @@ def bind(host: str, port: int) -> socket.socket:
 
     Raises:
         OSError: The address is not of this machine, or the port is in use.
+        OverflowError: There is no such port.
     """
+    if not 0 <= port < 2**16:  # what looks addresses up takes the lower bits
+        raise OverflowError('a port is a number in 0..65535')
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -161,3 +161,34 @@ def test_nothing_is_read_twice_and_changes_are_seen(tmp_path: Path, monkeypatch:
     os.utime(paths[1], ns=(time.time_ns(), time.time_ns() + 10**9))
     assert len(scan_images(paths).turned) == 2
     assert scan_images(paths).copies == [[paths[0], paths[1]]]
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'left'), [('.jpg', -2), ('.jpg', 600), ('.png', 700), ('.png', -12), ('.webp', -30)]
+)
+def test_files_whose_end_is_missing(tmp_path: Path, suffix: str, left: int) -> None:
+    """A copy that broke off; one that lacks only the mark of the end can be read as before."""
+    path = tmp_path / f'a{suffix}'
+    save(path, 1, (40, 30))
+    content = path.read_bytes()
+    assert not scan_images([str(path)]).useless
+    path.write_bytes(content + bytes(3000))  # what some phones add
+    assert not scan_images([str(path)]).useless
+    path.write_bytes(content[:left])
+    whole = True
+    try:
+        Image.open(path).convert('RGB')
+    except (OSError, SyntaxError):
+        whole = False
+    assert (str(path) in scan_images([str(path)]).useless) is not whole
+    assert not whole or left == -2 or suffix == '.png'
+
+
+def test_files_of_several_pictures_are_counted(tmp_path: Path) -> None:
+    data = dataset(tmp_path / 'a', (20, 20), (20, 20), 1, (1, 1, 9, 9))
+    frames = [Image.new('RGB', (20, 20), colour) for colour in ('red', 'blue', 'green')]
+    for number, kind in enumerate(('GIF', 'TIFF', 'WEBP')):
+        path = tmp_path / f'a/{number}.jpg'
+        frames[0].save(path, kind, save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / 'a/3.jpg', 'MPO', save_all=True, append_images=frames[1:])
+    assert '3 image files hold several pictures, of which the first is used' in texts(data)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from mmdetr.datasets.formats import FormatError, convert, read_folder
 from tests.helpers.foreign_data import SIZE, coco_json, picture, voc_xml, write
@@ -213,3 +214,11 @@ def test_coco_record_that_is_none(tmp_path: Path) -> None:
     file.write_text(json.dumps(content))
     with pytest.raises(FormatError, match=r'x\.json: number 0 of annotations must be a record'):
         read_folder(tmp_path)
+
+
+def test_files_of_several_pictures_are_counted(tmp_path: Path) -> None:
+    yolo(tmp_path, {'a': ROW})
+    frames = [Image.new('RGB', SIZE, colour) for colour in ('red', 'blue')]
+    frames[0].save(tmp_path / 'images/b.gif', save_all=True, append_images=frames[1:])
+    noted = read_folder(tmp_path).problems.noted
+    assert noted['files of several pictures, of which the first is used'] == ['images/b.gif (2)']

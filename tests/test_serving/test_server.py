@@ -104,6 +104,13 @@ def test_port_in_use_is_one_line(service: ServiceProcess) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize('port', [99999, -1, 65536])
+def test_a_port_that_there_is_not(port: int) -> None:
+    """Looking up the address would take the lower bits and listen somewhere else."""
+    with pytest.raises(OverflowError, match=r'a port is a number in 0\.\.65535'):
+        server.bind('127.0.0.1', port)
+
+
 def test_a_signal_loses_no_accepted_request(service: ServiceProcess) -> None:
     content = encode(noise(300, 400))
     before = httpx.get(f'{service.url}/metrics').text

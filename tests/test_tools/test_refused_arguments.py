@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from mmengine.structures import InstanceData
+from PIL import Image
 
 from mmdetr.apis.sources import VIDEO_SUFFIXES, ImageFiles
+from mmdetr.datasets.transforms import LoadImageFromFile
 from mmdetr.structures import above_operating_point
 from tests.helpers.foreign_data import picture, write
 
@@ -83,3 +85,15 @@ def test_images_that_lie_where_results_go(tmp_path: Path) -> None:
 def test_suffixes_of_videos() -> None:
     """What cameras and old programs write, too."""
     assert {'.wmv', '.mts', '.3gp', '.mp4'} <= set(VIDEO_SUFFIXES)
+
+
+def test_frames_behind_the_first_are_counted(tmp_path: Path, capsys: Any) -> None:
+    frames = [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
+    frames[0].save(tmp_path / 'a.gif', save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / 'b.gif')
+    source = ImageFiles(str(tmp_path), tmp_path / 'out')
+    load = LoadImageFromFile()
+    assert len(list(source.read(load))) == 2
+    said = capsys.readouterr().out
+    assert '1 files hold several pictures, of which the first is looked at: ' in said
+    assert 'a.gif' in said

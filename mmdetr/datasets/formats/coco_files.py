@@ -73,6 +73,7 @@ def read_coco(tree: Tree, files: list[Path]) -> Collection:
         _read_images(file, tree, index, sizes, owners, problems)
         _read_boxes(file, tree.name(path), problems)
     listed = [picture for file in read for picture in file.pictures.values()]
+    sizes.note_several(listed, tree, problems)
     known = {picture.path for picture in listed}
     problems.dropped['images that no annotation file lists'] += [
         tree.name(path) for path in index.paths if path not in known

@@ -6,6 +6,9 @@ from pathlib import Path
 from mmdetr.datasets.image_scan import scan_images
 from mmdetr.utils.orientation import stated_frame
 
+from .records import Picture, Problems
+from .tree import Tree
+
 
 class ImageSizes:
     """Headers of many image files, read once.
@@ -21,6 +24,14 @@ class ImageSizes:
         """Say why a file is of no use; None where it is."""
         key = str(path)
         return self._scan.useless.get(key) or self._scan.problems.get(key)
+
+    def note_several(self, pictures: Sequence[Picture], tree: Tree, problems: Problems) -> None:
+        """Count files that hold several pictures, as frames or pages."""
+        for each in pictures:
+            number = self._scan.several.get(str(each.path))
+            if number is not None:
+                reason = 'files of several pictures, of which the first is used'
+                problems.noted[reason].append(f'{tree.name(each.path)} ({number})')
 
     def shown(self, path: Path) -> tuple[int, int] | None:
         """(w, h) of an image as viewers and labelling tools show it."""

@@ -66,6 +66,7 @@ def read_voc(tree: Tree, files: list[Path], pixels: VocPixels = 'auto') -> Colle
             boxes = _boxes(roots[xml], tree.name(xml), inclusive, problems)
         pictures.append(Picture(path, *size, boxes, parts))
     _refuse_other_boxes(tree, pictures)
+    sizes.note_several(pictures, tree, problems)
     classes = sorted({box.name for picture in pictures for box in picture.boxes})
     return Collection(NAME, classes, pictures, problems, _say(readings))
 

@@ -66,6 +66,7 @@ def read_yolo(tree: Tree, yaml_file: Path | None) -> Collection:
         tree.name(path) for path in label_files(tree) if path not in used
     ]
     watch.check(tree.root)
+    sizes.note_several(pictures, tree, problems)
     return Collection(NAME, names, pictures, problems)
 
 
