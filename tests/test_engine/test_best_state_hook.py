@@ -1,15 +1,24 @@
 """Going back to the best state where the strong augmentation ends, with averaged weights."""
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from mmcv.transforms import BaseTransform
 
+import mmdetr.engine.runner
 from mmdetr.engine.runner import DetectionRunner
 from mmdetr.registry import DATASETS, TRANSFORMS
+from tests.helpers.interrupted import Interrupt, InterruptedRunError
+from tests.helpers.ranks import run_ranks
 from tests.helpers.toy import ToyDataset, toy_config, weights
 
+HOOKS = [
+    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1, gamma=4),
+    dict(type='BestStateHook', switch_epoch=3, metric='toy/score'),
+    dict(type='PipelineSwitchHook', switch_epoch=3, switch_pipeline=[dict(type='Weaken')]),
+]
 # Best of the first three is the second; of the others the fourth is none, the fifth counts anew.
 SCORES = [0.1, 0.5, 0.2, 0.3, 0.4, 0.6]
 
@@ -32,22 +41,21 @@ class PipelineDataset(ToyDataset):
         return self.pipeline(super().__getitem__(index))
 
 
-def run(folder: Path, epochs: int = 6, resume: bool = False, skipped: int = 0):
+def run(
+    folder: Path, epochs: int = 6, skipped: int = 0, interrupt: Interrupt | None = None, **changes
+):
     """Train; return the runner and the weights that each epoch began and ended with."""
     config = toy_config(
         folder,
         train_cfg__max_epochs=epochs,
-        val_evaluator=dict(type='ScriptedMetric', scores=SCORES[skipped:]),
-        resume=resume,
+        custom_hooks=HOOKS,
         param_scheduler=[],
         train_dataloader__dataset__type='PipelineDataset',
-        custom_hooks=[
-            dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1, gamma=4),
-            dict(type='BestStateHook', switch_epoch=3, metric='toy/score'),
-            dict(type='PipelineSwitchHook', switch_epoch=3, switch_pipeline=[dict(type='Weaken')]),
-        ],
+        **dict(val_evaluator=dict(type='ScriptedMetric', scores=SCORES[skipped:])) | changes,
     )
     runner = DetectionRunner.from_cfg(config)
+    if interrupt is not None:
+        runner.register_hook(interrupt)
     seen: dict[str, list] = dict(begin=[], end=[], average=[])
     hook = runner.hooks[[type(each).__name__ for each in runner.hooks].index('EMAHook')]
     steps = runner.call_hook
@@ -93,6 +101,61 @@ def test_a_resumed_run_does_the_same(whole, tmp_path, stopped):
     runner, seen = run(tmp_path, resume=True, skipped=stopped)
     assert torch.equal(weights(runner), weights(whole[0]))
     assert torch.equal(seen['end'][-1][1], whole[1]['end'][-1][1])
+
+
+@pytest.mark.parametrize('iteration', [17, 22])
+def test_a_run_resumed_within_an_epoch_does_the_same(whole, tmp_path, iteration):
+    """Within that which began with the best state, and within the next."""
+    saving = dict(type='CheckpointHook', by_epoch=False, interval=iteration)
+    with pytest.raises(InterruptedRunError):
+        run(
+            tmp_path,
+            interrupt=Interrupt('before_train_iter', iteration + 1),
+            default_hooks__checkpoint=saving,
+        )
+    runner, seen = run(tmp_path, resume='auto', skipped=iteration // 5)
+    assert len(seen['end']) == 6 - iteration // 5
+    assert torch.equal(weights(runner), weights(whole[0]))
+    assert torch.equal(seen['end'][-1][1], whole[1]['end'][-1][1])
+
+
+def test_a_run_that_goes_on_elsewhere_asks_for_the_state(tmp_path):
+    run(tmp_path / 'first', epochs=3)
+    start = str(tmp_path / 'first' / 'epoch_3.pth')
+    with pytest.raises(FileNotFoundError, match=r'best.pth is missing, the state after epoch 2'):
+        run(tmp_path / 'second', resume=True, skipped=3, load_from=start)
+
+
+def test_the_state_of_another_training_is_refused(tmp_path):
+    run(tmp_path, epochs=3)
+    scores = dict(type='ScriptedMetric', scores=[0.05, 0.2, 0.3])
+    start = str(tmp_path / 'epoch_1.pth')
+    with pytest.raises(ValueError, match='after epoch 2 of another training, here epoch 1'):
+        run(tmp_path, resume=True, load_from=start, val_evaluator=scores)
+
+
+def _train_on_rank(rank: int, folder: Path) -> None:
+    if rank == 0:  # slow to write
+        write = mmdetr.engine.runner.save_file
+        mmdetr.engine.runner.save_file = lambda *args: (time.sleep(1), write(*args))
+    config = toy_config(
+        folder,
+        train_cfg__max_epochs=3,
+        val_evaluator=dict(type='ScriptedMetric', scores=[0.1, 0.2, 0.3]),
+        custom_hooks=[dict(type='BestStateHook', switch_epoch=2, metric='toy/score')],
+    )
+    config.launcher = 'pytorch'
+    config.default_hooks.checkpoint.interval = 9
+    config.default_hooks.checkpoint.save_best = None
+    runner = DetectionRunner.from_cfg(config)
+    runner.train()
+    torch.save(weights(runner), folder / f'{rank}.pth')
+
+
+def test_ranks_wait_for_the_state(tmp_path):
+    run_ranks(2, _train_on_rank, tmp_path)
+    first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in range(2))
+    assert torch.equal(first, second)
 
 
 def test_an_unknown_metric_is_named(tmp_path):

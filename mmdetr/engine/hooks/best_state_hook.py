@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 
 from mmdetr.registry import HOOKS
@@ -73,23 +73,47 @@ class BestStateHook(Hook):
         runner.save_checkpoint(str(folder), _FILE, save_param_scheduler=False, meta=meta)
 
     def before_train_epoch(self, runner: Any) -> None:
-        """Load the best state where that is due."""
+        """Load the best state where that is due.
+
+        Raises:
+            FileNotFoundError: It was saved in another folder.
+            ValueError: What is there is the state of another training.
+        """
         if runner.train_loop.batches_done or not self._is_due(runner):
             return
+        barrier()  # the main process may not have written it yet
         file = Path(runner.work_dir) / _FOLDER / _FILE
-        if not file.is_file():
+        wanted = self._best_epoch(runner)
+        if wanted is None:
             runner.logger.warning(
-                f'BestStateHook: {file} is missing, as no validation came before epoch '
-                f'{self.switch_epoch + 1}; training goes on from the present state'
+                f'BestStateHook: no validation came before epoch {self.switch_epoch + 1}; training '
+                'goes on from the present state'
             )
             return
+        if not file.is_file():
+            raise FileNotFoundError(
+                f'BestStateHook: {file} is missing, the state after epoch {wanted}: copy it from '
+                'the work_dir that the training began in'
+            )
+        start = read_training(str(file))
+        content: Any = start.content
+        epoch = content['meta']['epoch']
+        if epoch != wanted:
+            raise ValueError(
+                f'BestStateHook: {file} is the state after epoch {epoch} of another training, '
+                f'here epoch {wanted} was the best: resume from before epoch {wanted}'
+            )
         runner._resume = True  # mmengine's EMAHook asks for it
-        checkpoint = runner.load_checkpoint(read_training(str(file)), strict=True)
+        checkpoint = runner.load_checkpoint(start, strict=True)
         settings = settings_of(runner.optim_wrapper)
         runner.optim_wrapper.load_state_dict(dict(checkpoint['optimizer']))
         take_up_settings(runner.optim_wrapper, settings)
-        best = checkpoint['meta']['epoch']
-        runner.logger.info(f'Epoch {runner.epoch + 1}: goes on from the state after epoch {best}')
+        runner.logger.info(f'Epoch {runner.epoch + 1}: goes on from the state after epoch {epoch}')
+
+    def _best_epoch(self, runner: Any) -> int | None:
+        """The best epoch with strong augmentation; None where none was validated."""
+        scores = [each for each in self._scores(runner) if each[0] <= self.switch_epoch]
+        return max(scores, key=lambda each: each[1])[0] if scores else None
 
     def _is_due(self, runner: Any) -> bool:
         if runner.epoch <= self.switch_epoch:
