@@ -202,7 +202,7 @@ def tool(monkeypatch: Any) -> Any:
 
 
 def test_export_serve_and_test_take_one_word(
-    trained: Any, tool: Any, tmp_path: Path, monkeypatch: Any, quick_runner: None, capsys: Any
+    trained: Any, tool: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     pytest.importorskip('fastapi')
     text = Config.fromfile(find_config(DEMO)).pretty_text
