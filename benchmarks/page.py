@@ -182,6 +182,26 @@ def successors() -> Iterator[str]:
         yield f'\nDifference {result["difference"]:.1g}.\n' + origin(result)
 
 
+def realtime() -> Iterator[str]:
+    yield '## RT-DETRv2 and D-FINE, float32\n\n'
+    yield (
+        'CPU seconds of one thread. Training is the forward pass of two images with matching, all '
+        'losses and denoising, and the backward pass; inference is one image. "optimised" is '
+        '`init_detector(..., optimize=True)`. The difference is the largest of logits and boxes.\n'
+    )
+    for result in load('realtime'):
+        height, width = result['size']
+        peers = list(result['difference'])
+        rows = [
+            [name, summary(row['seconds']), *(str(Ratio(*row['faster'][peer])) for peer in peers)]
+            for name, row in result['rows'].items()
+        ]
+        title = f'{result["model"]}, {height} x {width}'
+        yield '\n' + table([title, 'seconds', *(f'x {peer}' for peer in peers)], rows)
+        found = ', '.join(f'{value:.1g} to {peer}' for peer, value in result['difference'].items())
+        yield f'\nDifference {found}.\n' + origin(result)
+
+
 def criterion() -> Iterator[str]:
     yield '## Matching and losses, forward and backward\n'
     for result in load('criterion'):
@@ -309,7 +329,7 @@ def gpu_check() -> Iterator[str]:
 
 
 SECTIONS = (
-    *(inference, training_step, masks, fast_forms, deformable_attention, successors),
+    *(inference, training_step, masks, fast_forms, deformable_attention, successors, realtime),
     *(criterion, coco_evaluation, data_loading),
     *(demo_bfloat16, learning_curves, growth, gpu_check),
 )

@@ -1,10 +1,12 @@
-"""One image and one training step of RT-DETRv2 and D-FINE against transformers on a CPU.
+"""One image and one training step of RT-DETRv2 and D-FINE against others on a CPU.
 
-    python benchmarks/realtime.py r18 [--size H W]
-    python benchmarks/realtime.py dfine-n --inference-only
+    python benchmarks/realtime.py {r18,r50,dfine-n,dfine-l} [--size H W] [--authors DIR]
+    python benchmarks/realtime.py dfine-n --works inference
 
+DIR is a checkout of lyuwenyu/RT-DETR or Peterande/D-FINE, which runs beside transformers then.
 transformers' model is what `convert` writes of ours, so both have the same weights; outputs are
-compared at 32x32 pixels, where transformers' position encoding does not differ from the authors'.
+compared at 32x32 pixels, where transformers' position encoding does not differ from the authors';
+the authors' at the whole size.
 "ours" is a model as `init_detector` builds it, "optimised" the one of
 `init_detector(..., optimize=True)`, both in float32. A training step is the forward pass with all
 losses of two images of seven objects and the backward pass, with the same parameters frozen. Times
@@ -27,6 +29,7 @@ CONFIGS = {
     'dfine-l': 'dfine_l_8xb4-80e_coco.py',
 }
 OBJECTS = 7
+WORKS = ('training', 'inference')
 
 
 def our_model(name: str) -> Any:
@@ -107,7 +110,10 @@ def difference(ours: Any, theirs: Any) -> float:
 def main() -> None:
     options = parser(__doc__, repeats=3, size=(640, 640))
     options.add_argument('model', choices=CONFIGS)
-    options.add_argument('--inference-only', action='store_true')
+    options.add_argument('--authors', type=Path, help="checkout of the authors' code")
+    options.add_argument(
+        '--works', nargs='+', choices=WORKS, default=WORKS, help='what is timed (default: all)'
+    )
     args = options.parse_args()
     import torch
 
@@ -133,25 +139,46 @@ def main() -> None:
         theirs.train()(images, labels=their_samples).loss.backward()
         theirs.zero_grad()
 
-    works: dict[str, dict[str, Callable[[], Any]]] = {}
-    if not args.inference_only:
-        works['training'] = {'transformers': their_step, 'ours': our_step}
-    optimised = copy.deepcopy(ours)
-    works['inference'] = {
-        'transformers': infer(theirs),
-        'ours': infer(ours),
-        'optimised': infer(optimize_for_inference(optimised)),
+    optimised = optimize_for_inference(copy.deepcopy(ours))
+    works: dict[str, dict[str, Callable[[], Any]]] = {
+        'training': {'transformers': their_step, 'ours': our_step},
+        'inference': {
+            'transformers': infer(theirs),
+            'ours': infer(ours),
+            'optimised': infer(optimised),
+        },
     }
+    differences = dict(transformers=largest)
+    if args.authors is not None:
+        from _realtime_models import authors_model, call
+
+        authors, criterion = authors_model(args.model, ours, args.authors)
+        with torch.no_grad():
+            found, own = call(authors.eval(), image), ours(image)
+        pairs = ((own.logits[-1], found['pred_logits']), (own.bboxes[-1], found['pred_boxes']))
+        differences['authors'] = max((one - two).abs().max().item() for one, two in pairs)
+        print(f'to the authors: {differences["authors"]:.1e}')
+        targets = [dict(labels=each['class_labels'], boxes=each['boxes']) for each in their_samples]
+
+        def authors_step() -> None:
+            losses = criterion(call(authors.train(), images, targets), targets)
+            sum(losses.values()).backward()
+            authors.zero_grad()
+
+        works['training']['authors'] = authors_step
+        works['inference']['authors'] = torch.no_grad()(lambda: call(authors.eval(), image))
     rows = {}
-    for work, calls in works.items():
+    for work in args.works:
+        calls = works[work]
         seconds = time_in_turns(calls, args.repeats, clock=time.process_time)
         for name, times in seconds.items():
-            faster = ratio(seconds['transformers'], times)
+            faster = {peer: ratio(seconds[peer], times) for peer in differences}
             rows[f'{work}, {name}'] = dict(seconds=times, faster=faster)
-            print(f'{work:10s}{name:14s}{summary(times):44s}{faster} x', flush=True)
+            words = ', '.join(f'{value} x {peer}' for peer, value in faster.items())
+            print(f'{work:10s}{name:14s}{summary(times):44s}{words}', flush=True)
     write_result(
         f'realtime_{args.model}_{args.size[0]}x{args.size[1]}',
-        dict(model=args.model, size=list(args.size), difference=largest, rows=rows),
+        dict(model=args.model, size=list(args.size), difference=differences, rows=rows),
     )
 
 

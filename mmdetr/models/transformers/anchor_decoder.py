@@ -6,14 +6,14 @@ Legend: B images, S pixels of the feature map, N queries, D channels, L decoder 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmdetr.models.layers import MLP, ConditionalDecoderLayer, sine_embedding
+from mmdetr.models.layers import MLP, sine_embedding
 from mmdetr.models.layers.checkpointing import call_checkpointed
 from mmdetr.registry import MODELS
 from mmdetr.utils.arguments import check_at_least
 
-from .conditional_decoder import check_decoder
+from .conditional_decoder import ConditionalDecoder
 from .encoder_decoder import TransformerEncoder, xavier_init
 from .records import Refine
 
@@ -47,50 +47,27 @@ class ScaledPositionEncoder(TransformerEncoder):
 
 
 @MODELS.register_module()
-class AnchorDecoder(nn.Module):
+class AnchorDecoder(ConditionalDecoder):
     """Each query is an anchor box, which every layer moves.
 
     The encoding of the box is the query's position; the encoding of its centre is where the query
     looks. How far it looks in x and y follows its width and height (modulated attention).
 
     Args:
-        num_layers: L, at least 1.
-        embed_dims: D; the transformer passes this and what follows.
-        num_heads: Attention heads.
-        feedforward_channels: Hidden width of the feed-forward parts; 0 leaves them out.
-        dropout: Dropout of attention weights, hidden units and sub-layer outputs.
-        norm_first: Only False.
-        with_cp: Activation checkpointing of each layer.
+        *args: As in ConditionalDecoder.
         activation: Of the feed-forward parts: ``relu``, ``prelu`` or ``gelu``.
+        **kwargs: As in ConditionalDecoder.
 
     Source: DAB-DETR, section 4.
     """
 
-    def __init__(
-        self,
-        num_layers: int,
-        embed_dims: int,
-        num_heads: int,
-        feedforward_channels: int,
-        dropout: float,
-        norm_first: bool = False,
-        with_cp: bool = False,
-        activation: str = 'prelu',
-    ) -> None:
-        super().__init__()
-        check_decoder(self, num_layers, norm_first)
-        self.with_cp = with_cp
-        self.num_feats = embed_dims // 2
-        sizes = (embed_dims, num_heads, feedforward_channels, dropout, activation)
-        self.layers = nn.ModuleList(
-            ConditionalDecoderLayer(*sizes, position_in_content=i == 0) for i in range(num_layers)
-        )
-        self.norm = nn.LayerNorm(embed_dims)
+    def __init__(self, *args: Any, activation: str = 'prelu', **kwargs: Any) -> None:
+        super().__init__(*args, activation=activation, **kwargs)
+
+    def build_heads(self, embed_dims: int) -> None:
+        """Build what encodes the anchors, and what says how far a query wants to look."""
         self.position_head = MLP(2 * embed_dims, embed_dims, embed_dims, 2)
         self.size_head = MLP(embed_dims, embed_dims, 2, 2)
-        if num_layers > 1:
-            self.spatial_scale = MLP(embed_dims, embed_dims, embed_dims, 2)
-        xavier_init(self)
 
     def forward(
         self,

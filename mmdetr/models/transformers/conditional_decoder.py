@@ -47,7 +47,10 @@ class ConditionalDecoder(nn.Module):
         activation: str = 'relu',
     ) -> None:
         super().__init__()
-        check_decoder(self, num_layers, norm_first)
+        name = type(self).__name__
+        check_at_least(1, name, num_layers=num_layers)
+        if norm_first:
+            raise ValueError(f'{name} is post-norm: set norm_first=False')
         self.with_cp = with_cp
         self.num_feats = embed_dims // 2
         sizes = (embed_dims, num_heads, feedforward_channels, dropout, activation)
@@ -55,10 +58,14 @@ class ConditionalDecoder(nn.Module):
             ConditionalDecoderLayer(*sizes, position_in_content=i == 0) for i in range(num_layers)
         )
         self.norm = nn.LayerNorm(embed_dims)
-        self.reference_head = MLP(embed_dims, embed_dims, 2, 2)
+        self.build_heads(embed_dims)
         if num_layers > 1:
             self.spatial_scale = MLP(embed_dims, embed_dims, embed_dims, 2)
         xavier_init(self)
+
+    def build_heads(self, embed_dims: int) -> None:
+        """Build what says where the queries are."""
+        self.reference_head = MLP(embed_dims, embed_dims, 2, 2)
 
     def forward(
         self,
@@ -111,11 +118,3 @@ class ConditionalDecoder(nn.Module):
             outputs.append(x)
         hidden = self.norm(torch.stack(outputs if all_layers else outputs[-1:]))
         return hidden, reference_points.expand(*hidden.shape[:3], 2)
-
-
-def check_decoder(decoder: nn.Module, num_layers: int, norm_first: bool) -> None:
-    """Raise ValueError where a decoder of conditional layers cannot be built."""
-    name = type(decoder).__name__
-    check_at_least(1, name, num_layers=num_layers)
-    if norm_first:
-        raise ValueError(f'{name} is post-norm: set norm_first=False')
