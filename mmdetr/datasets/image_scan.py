@@ -160,7 +160,7 @@ def _read_headers(known: dict[str, os.stat_result]) -> dict[str, Any]:
 
 def _may_be_cut_off(image: Image.Image, size: int) -> bool:
     """Say whether the end of a file is missing, or far from its end, or longer than the file."""
-    file: Any = image.fp
+    file: Any = getattr(image, 'fp', None)
     if image.format not in (*ENDS, 'WEBP') or file is None:
         return False
     place = file.tell()
