@@ -84,9 +84,20 @@ def write_onnx(program: ExportedProgram, file: Path, metadata: ExportMetadata) -
 
 
 def onnx_to_openvino(onnx_file: Path, file: Path, metadata: ExportMetadata) -> None:
-    """Turn ONNX into OpenVINO's pair of files."""
+    """Turn ONNX into OpenVINO's pair of files.
+
+    Raises:
+        ExportError: OpenVINO does not take it.
+    """
     openvino = require('openvino')
-    model = openvino.convert_model(str(onnx_file))
+    try:
+        model = openvino.convert_model(str(onnx_file))
+    # OpenVINO's errors have classes of their own, and many lines.
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise ExportError(
+            f'OpenVINO cannot convert {metadata.model} in {metadata.dtype}: {reason}'
+        ) from error
     model.set_rt_info(metadata.to_json(), [KEY])
     openvino.save_model(model, str(file), compress_to_fp16=metadata.dtype == 'float16')
 

@@ -87,9 +87,9 @@ def model() -> BaseModel:
 class EagerSession:
     """The network that would be traced, in torch: tracing takes half a minute, see test_zoo.py."""
 
-    def __init__(self, model: BaseModel) -> None:
-        self.metadata = describe(model, 'float32', None, False, False, None).to_json()
-        self.network = RawNetwork(plain_copy(model, 'float32'), traceable_masks)
+    def __init__(self, model: BaseModel, dtype: str = 'float32') -> None:
+        self.metadata = describe(model, dtype, None, False, False, None).to_json()
+        self.network = RawNetwork(plain_copy(model, dtype), traceable_masks)
 
     @torch.no_grad()
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -115,6 +115,12 @@ def test_the_network_that_is_traced_gives_what_inference_detector_gives(
     assert (found.panoptic.ids != sample.pred_panoptic.ids).mean() < 1e-3
     for ours, theirs in zip(found.panoptic.segments, sample.pred_panoptic.segments, strict=True):
         assert {**ours, 'score': 0, 'area': 0} == {**theirs, 'score': 0, 'area': 0}
+
+
+def test_half_precision_is_within_its_tolerances(model: BaseModel, monkeypatch: Any) -> None:
+    monkeypatch.setattr(runtime, 'open_session', lambda *_: EagerSession(model, 'float16'))
+    found = verify(model, RuntimeDetector('a.onnx'))
+    assert max(each.largest for each in found if each.what == 'logits') > 1e-4  # half it is
 
 
 class MaskSession:

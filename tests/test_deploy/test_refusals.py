@@ -1,15 +1,16 @@
 """What cannot be exported is refused before anything slow begins, and no file is left."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mmdetr.apis import export_detector, optimize_for_inference
-from mmdetr.deploy import export, sessions
+from mmdetr.deploy import export, sessions, writing
 from mmdetr.deploy.description import ExportError, describe
 from mmdetr.deploy.metadata import ExportedFileError
-from tests.helpers.exported import build
+from tests.helpers.exported import build, metadata
 
 SHORT = 'detr_short_r50_8xb2-150e_coco.py'
 LEARNED = 'ablations/detr_r50_16xb4-300e_coco_learned-pos.py'
@@ -93,3 +94,12 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(sessions.importlib, 'import_module', missing)
     with pytest.raises(ExportedFileError, match=r"onnx is not installed: pip install 'mmdetr\["):
         export_detector(build(), tmp_path / 'a.onnx')
+
+
+def test_what_openvino_cannot_convert_is_said_in_one_line(tmp_path: Path, monkeypatch: Any) -> None:
+    def convert(file: str) -> Any:
+        raise RuntimeError('Check failed\n  at node.cpp:\n  no operator X')
+
+    monkeypatch.setattr(writing, 'require', lambda _: SimpleNamespace(convert_model=convert))
+    with pytest.raises(ExportError, match=r'cannot convert detr in int8: Check failed .* X$'):
+        writing.onnx_to_openvino(tmp_path / 'a.onnx', tmp_path / 'a.xml', metadata(dtype='int8'))

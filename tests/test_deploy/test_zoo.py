@@ -12,7 +12,7 @@ import pytest
 
 from mmdetr.apis import RuntimeDetector, export_detector
 from mmdetr.deploy.comparison import TOLERANCES, compare_detections
-from mmdetr.deploy.verification import torch_detections
+from mmdetr.deploy.verification import torch_detections, verify
 from tests.helpers.exported import TINY, build
 
 pytestmark = pytest.mark.slow
@@ -53,6 +53,17 @@ ZOO: dict[str, tuple[str, dict[str, Any]]] = {
     'rt-detr': ('rtdetrv2_r18vd_8xb2-120e_coco.py', {}),
     'd-fine': ('dfine_n_8xb16-160e_coco.py', {}),
 }
+
+
+def test_half_precision_in_every_runtime(tmp_path: Path) -> None:
+    """``export_detector`` compares; OpenVINO reads the ONNX file, too."""
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('openvino')
+    model = build(TINY)
+    file = export_detector(model, tmp_path / 'a.onnx', dtype='float16').file
+    verify(model, RuntimeDetector(file, runtime='openvino', threads=1))
+    for name, format in (('a.xml', 'openvino'), ('a.pt2', 'torch-export')):
+        export_detector(model, tmp_path / name, format=format, dtype='float16')
 
 
 @pytest.mark.parametrize('with_postprocess', [False, True])
