@@ -54,15 +54,18 @@ class AnchorDecoder(ConditionalDecoder):
     looks. How far it looks in x and y follows its width and height (modulated attention).
 
     Args:
-        *args: As in ConditionalDecoder.
+        num_layers: L, at least 1.
+        embed_dims: D; the transformer passes this.
         activation: Of the feed-forward parts: ``relu``, ``prelu`` or ``gelu``.
-        **kwargs: As in ConditionalDecoder.
+        **sizes: As in ConditionalDecoder.
 
     Source: DAB-DETR, section 4.
     """
 
-    def __init__(self, *args: Any, activation: str = 'prelu', **kwargs: Any) -> None:
-        super().__init__(*args, activation=activation, **kwargs)
+    def __init__(
+        self, num_layers: int, embed_dims: int, activation: str = 'prelu', **sizes: Any
+    ) -> None:
+        super().__init__(num_layers, embed_dims, activation=activation, **sizes)
 
     def build_heads(self, embed_dims: int) -> None:
         """Build what encodes the anchors, and what says how far a query wants to look."""
