@@ -101,12 +101,12 @@ def test_a_score_of_nothing_is_no_result(tmp_path: Path, monkeypatch: Any, capsy
     write(tmp_path / 'best_a.pth', 'x')
     dataset = dict(ann_file='data/val.json')
     cfg = Config(dict(work_dir=str(tmp_path), test_dataloader=dict(dataset=dataset)))
-    score_and_tell(cfg, tmp_path / 'a.py', since=0)
+    score_and_tell(cfg, since=0)
     said = capsys.readouterr().out
     assert 'result: no score, since there is no object to be found, on val.json' in said
     assert '-1.0' not in said
 
 
 def test_the_next_commands_can_be_pasted() -> None:
-    said = next_commands(Path('my run/a.py'), Path('my run/best.pth'))
+    said = next_commands(Path('my run/best.pth'))
     assert "next: mmdetr report 'my run'" in said

@@ -228,7 +228,7 @@ def main(args: argparse.Namespace) -> None:
             since = 0.0 if cfg.get('resume') else time.time()
             runner.train()
             if from_folder:
-                score_and_tell(cfg, Path(args.config), since)
+                score_and_tell(cfg, since)
     except KeyboardInterrupt:
         print('interrupted; --resume continues from the newest checkpoint', file=sys.stderr)
         sys.exit(130)

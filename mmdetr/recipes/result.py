@@ -12,12 +12,11 @@ CLOCK = 0.1  # s; file systems round the time
 SHOWN = ('coco/bbox_mAP', 'coco/bbox_mAP_50')
 
 
-def score_and_tell(cfg: Config, config_file: Path, since: float) -> None:
+def score_and_tell(cfg: Config, since: float) -> None:
     """Test the best checkpoint of a finished training, print its scores and the next commands.
 
     Args:
         cfg: Of the training.
-        config_file: That it was read from.
         since: See :func:`best_checkpoint`.
     """
     from mmdetr.engine import DetectionRunner
@@ -40,7 +39,7 @@ def score_and_tell(cfg: Config, config_file: Path, since: float) -> None:
     # As short as the user would type it.
     checkpoint = Path(min(str(checkpoint), os.path.relpath(checkpoint), key=len))
     print(f'result: {said} on {Path(file).name} with {checkpoint}')
-    print('\n'.join(next_commands(config_file, checkpoint)), flush=True)
+    print('\n'.join(next_commands(checkpoint)), flush=True)
 
 
 def best_checkpoint(work_dir: Path, since: float = 0) -> Path | None:
@@ -60,14 +59,15 @@ def best_checkpoint(work_dir: Path, since: float = 0) -> Path | None:
     return last if last is not None and last.is_file() else None
 
 
-def next_commands(config_file: Path, checkpoint: Path) -> list[str]:
-    """Return the commands that a person may want next, of those that the package has."""
-    folder, config, weights = (
-        shlex.quote(str(path)) for path in (checkpoint.parent, config_file, checkpoint)
-    )
+def next_commands(checkpoint: Path) -> list[str]:
+    """Return the commands that a person may want next, of those that the package has.
+
+    The checkpoint carries its config.
+    """
+    folder, weights = (shlex.quote(str(path)) for path in (checkpoint.parent, checkpoint))
     possible = {
         'report': f'mmdetr report {folder}',
-        'infer': f'mmdetr infer PHOTOS {config} {weights} --out-dir out',
-        'serve': f'mmdetr serve {config} {weights}',
+        'infer': f'mmdetr infer PHOTOS {weights} --out-dir out',
+        'serve': f'mmdetr serve {weights}',
     }
     return [f'next: {text}' for name, text in possible.items() if name in COMMANDS]

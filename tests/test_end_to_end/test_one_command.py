@@ -69,7 +69,7 @@ def test_from_a_folder_to_a_tested_detector(photos: Path, tool: Any, capfd: Any)
     assert 'YOLO: 8 images of photos' in said
     assert 'result: bbox_mAP 0.' in said
     assert 'on val.json with work_dirs/photos/best_coco_bbox_mAP_epoch_1.pth' in said
-    assert 'next: mmdetr infer PHOTOS work_dirs/photos/photos.py work_dirs/photos/best' in said
+    assert 'next: mmdetr infer PHOTOS work_dirs/photos/best' in said
     # The config stays the short one, which the user may edit.
     assert f"_base_ = '{photos.parent}/base.py'" in config.read_text()
 
