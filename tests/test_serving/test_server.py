@@ -204,7 +204,7 @@ def test_who_can_reach_it(host: str, public: bool) -> None:
         ([str(SERVE), str(SERVE), '--queue', '0'], 'queue of Settings must be 1 or more, not 0'),
         ([str(SERVE), str(SERVE), '--token-file', 'nowhere'], 'token file cannot be read: nowhere'),
         ([str(SERVE), str(SERVE), '--host', '203.0.113.1'], 'cannot listen at 203.0.113.1'),
-        ([str(SERVE)], 'serve.py is no exported file'),
+        ([str(SERVE)], 'serve.py is a config: give a checkpoint'),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(
