@@ -67,8 +67,8 @@ WITHOUT_DETECTOR = (
     ),
     Base(
         'rtdetrv2_mobilenetv2_1xb4-40e_custom',
-        3_000,
-        'no GPU: the small RT-DETRv2 at 416 x 320 is what two CPU cores train in an hour',
+        2_400,
+        'no GPU: the small RT-DETRv2 at 416 x 320 is what two CPU cores train in 45 minutes',
     ),
 )
 # From weights of a whole detector the classes are new, the boxes are not.
