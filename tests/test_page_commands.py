@@ -27,7 +27,12 @@ GIVEN = ('photo.jpg', 'photos/', 'new_photos/', 'CONFIG', 'CHECKPOINT', 'configs
 GIVEN += ('detr-r50-e632da11.pth', 'detr-r50.pth', 'my_detr/toy_shapes.py')
 # What earlier commands of a page write.
 WRITTEN = ('work_dirs/photos/photos.py', 'work_dirs/photos/best_coco_bbox_mAP_epoch_40.pth')
-WRITTEN += ('work_dirs/my_run/', 'work_dirs/toy_shapes/epoch_12.pth', 'detr-r50.onnx')
+WRITTEN += (
+    'work_dirs/my_run/',
+    'work_dirs/mine/best.pth',
+    'work_dirs/toy_shapes/epoch_12.pth',
+    'detr-r50.onnx',
+)
 
 # Of mmdetection, in tables for those who come from there.
 FOREIGN = re.compile(r'tools/(misc|analysis_tools|model_converters|dataset_converters)/.*')
@@ -38,7 +43,7 @@ HELD = {
     r'train photos/': 'tests/test_end_to_end/test_one_command.py::test_from_a_folder',
     r'report work_dirs/\S+': 'tests/test_analysis/test_report.py::test_the_tool',
     r'infer new_photos/ .*': 'tests/test_apis/test_inference.py::test_infer_writes_pictures',
-    r'infer photo.jpg --model \S+': 'tests/test_apis/test_named_models.py::test_infer_takes_a_name',
+    r'infer photo.jpg \S+': 'tests/test_apis/test_named_models.py::test_infer_takes_a_name',
     r'analysis attention .*': 'tests/test_analysis/test_attention_page.py::test_the_tool',
     r'analysis decoder-layers .*': 'tests/test_tools/test_decoder_layers.py::test_last_layer',
     r'dataset check \S+': 'tests/test_tools/test_dataset_check.py::test_good_data',
@@ -47,6 +52,7 @@ HELD = {
     r'train detr_tiny\S+': 'tests/test_wheel.py::test_trains_a_child_of_a_packaged_config',
     r'train \S*toy_shapes.py( --resume)?': 'tests/test_end_to_end/test_extending.py::test_resumed',
     r'test \S*toy_shapes.py .*': 'tests/test_end_to_end/test_extending.py::test_is_tested',
+    r'export (detr-r50|\S+best.pth)': 'tests/test_apis/test_named_models.py::test_export_serve',
     r'export CONFIG .*': 'tests/test_deploy/test_export.py::test_images_in_and_detections_out',
     r'test CONFIG \S+\.onnx': 'tests/test_deploy/test_evaluation.py::test_the_metrics_are',
     r'serve CONFIG .* --token-file .*': 'tests/test_serving/test_server.py::test_token_from_a_file',
@@ -62,7 +68,6 @@ NEEDS = {
     r'(\.venv/bin/)?pip install .*': 'a network',
     r'\.venv/bin/(python -m pytest|pre-commit install)|\.ci/run': 'an environment of its own',
     r'(train|test|infer) .*configs/detr_r50_8xb2-150e_coco.py.*': 'COCO, GPUs or published weights',
-    r'export configs/detr_r50\S+ detr-r50.pth': 'published weights',
     r'train configs/detr_tiny\S+': 'ten minutes',
     r'docker run .*': 'Docker',
 }

@@ -24,7 +24,10 @@ def convert(monkeypatch: Any) -> Any:
 def test_says_what_it_found_and_wrote(tmp_path: Path, convert: Any, capsys: Any) -> None:
     for name in 'abcde':
         picture(tmp_path / f'data/{name}.jpg')
-        voc_xml(tmp_path / f'data/{name}.xml', [('cat', 9, 9, 9, 20), ('cat', 1, 1, 5, 9)])
+        voc_xml(
+            tmp_path / f'data/{name}.xml',
+            [('cat', 9, 9, 9, 20), *[('cat', 1, 1, 5 + i, 9) for i in range(4)]],
+        )
     out = tmp_path / 'out'
     convert(tmp_path / 'data', out, '--val-share', '0.4', '--images', 'copy')
     said = capsys.readouterr().out
