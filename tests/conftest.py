@@ -65,6 +65,13 @@ def _mmdetr_scope() -> None:
     init_default_scope('mmdetr')
 
 
+@pytest.fixture(autouse=True)
+def _torch_loads_as_before() -> Iterator[None]:
+    """Undo what a tool sets for its whole process, which here goes on with other tests."""
+    yield
+    os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
+
+
 @pytest.fixture(autouse=True, scope='session')
 def _own_cache(tmp_path_factory: Any) -> Iterator[None]:
     """Keep what the data check caches out of the user's folder."""
