@@ -22,8 +22,8 @@ from mmdetr.checkpoint import from_mmdetr
 from mmdetr.models import PanopticSegmentation
 from mmdetr.models.fast import use_plain_forms
 from mmdetr.models.heads.mask_postprocess import encode_masks
-from mmdetr.models.heads.mask_sampling import Frame
 from mmdetr.structures import DetDataSample
+from mmdetr.utils.mask_frame import Frame
 
 CONFIG = ROOT / 'configs' / 'detr_r50_instance_8xb2-25e_coco.py'
 NUM_CLASSES = 91

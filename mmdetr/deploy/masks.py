@@ -4,29 +4,14 @@ Legend: P queries, h w size of the logits, H W size of the original image.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import Image
+
+from mmdetr.utils.mask_frame import Frame, nearest_centred
 
 from .detections import PanopticSegments
 from .run_lengths import encode
-
-Size = tuple[int, int]
-
-
-class Frame(NamedTuple):
-    """Sizes (height, width) of an image, as :class:`mmdetr.models.heads.mask_sampling.Frame`.
-
-    Attributes:
-        padded: What the logits cover, the padded network input.
-        resized: The network input without padding.
-        original: The original image.
-    """
-
-    padded: Size
-    resized: Size
-    original: Size
 
 
 class Axis:
@@ -70,7 +55,7 @@ class MaskSampler:
     """
 
     def __init__(self, size: Sequence[int], frame: Frame, centred: bool) -> None:
-        nearest = _nearest_centred if centred else _nearest
+        nearest = nearest_centred if centred else _nearest
         self.rows, self.columns = (
             Axis(nearest(cut, wanted), low, full)
             for low, full, cut, wanted in zip(size, *frame, strict=True)
@@ -101,12 +86,6 @@ def _nearest(size: int, wanted: int) -> np.ndarray:
     """Index [wanted] of the pixel that torch's interpolation takes as nearest of ``size``."""
     scale = np.float32(size) / np.float32(wanted)
     return np.minimum((np.arange(wanted, dtype=np.float32) * scale).astype(np.int64), size - 1)
-
-
-def _nearest_centred(size: int, wanted: int) -> np.ndarray:
-    """Index [wanted] of the pixel that PIL takes as nearest of ``size``."""
-    row = Image.fromarray(np.arange(size, dtype=np.int32)[None])
-    return np.array(row.resize((wanted, 1), Image.Resampling.NEAREST))[0].astype(np.int64)
 
 
 def encode_masks(logits: np.ndarray, frame: Frame) -> list[dict[str, Any]]:

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from mmdetr.utils.mask_frame import Frame
+
 from .detections import ImageDetections
-from .masks import Frame, encode_masks, make_segments
+from .masks import encode_masks, make_segments
 from .metadata import ExportMetadata
 
 

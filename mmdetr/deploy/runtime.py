@@ -10,10 +10,10 @@ import numpy as np
 from mmdetr.apis.images import ImageInput, is_single, to_pipeline_input
 from mmdetr.utils.arguments import check_at_least
 from mmdetr.utils.image_decoding import UnreadableImageError
+from mmdetr.utils.mask_frame import Frame
 from mmdetr.utils.operating_point import META_KEY, operating_point_of
 
 from .detections import ImageDetections
-from .masks import Frame
 from .metadata import ExportMetadata
 from .postprocessing import add_masks, to_detections
 from .preprocessing import FileLoader, canvas_size, make_inputs, network_size, resize

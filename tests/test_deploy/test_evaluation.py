@@ -11,11 +11,11 @@ from mmengine.config import Config
 from mmdetr.deploy import evaluation, export, quantization
 from mmdetr.deploy.description import ExportError
 from mmdetr.deploy.evaluation import ExportedModel, check_classes, is_exported, use_exported
-from mmdetr.deploy.masks import Frame
 from mmdetr.deploy.metadata import ExportedFileError
 from mmdetr.deploy.postprocessing import to_detections
 from mmdetr.deploy.preprocessing import make_inputs, resize
 from mmdetr.engine import DetectionRunner
+from mmdetr.utils.mask_frame import Frame
 from tests.helpers.exported import CONFIGS, build, metadata
 
 IMAGES = 4

@@ -17,7 +17,7 @@ from mmdetr.deploy.networks import RawNetwork, plain_copy, traceable_masks
 from mmdetr.deploy.run_lengths import encode
 from mmdetr.deploy.verification import verify
 from mmdetr.models.heads.mask_postprocess import PanopticSegmentation, encode_masks
-from mmdetr.models.heads.mask_sampling import Frame
+from mmdetr.utils.mask_frame import Frame
 from tests.helpers.exported import build, metadata
 
 CONFIG = 'detr_tiny_1xb16-10e_shapes_masks.py'

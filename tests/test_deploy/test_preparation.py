@@ -11,13 +11,13 @@ from PIL import Image
 
 import mmdetr.datasets  # noqa: F401  registers the pipeline's steps
 from mmdetr.deploy import ExportMetadata
-from mmdetr.deploy.masks import Frame
 from mmdetr.deploy.metadata import ExportedFileError
 from mmdetr.deploy.postprocessing import to_detections
 from mmdetr.deploy.preprocessing import FileLoader, make_inputs, network_size, resize
 from mmdetr.models.data_preprocessor import DetDataPreprocessor
 from mmdetr.models.heads.postprocess import postprocess
 from mmdetr.structures import SetPrediction, SigmoidClasses, SoftmaxClasses
+from mmdetr.utils.mask_frame import Frame
 from tests.helpers.exported import metadata
 
 rng = np.random.default_rng(0)

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from mmdetr.apis import optimize_for_inference
 from mmdetr.models import DiceLoss, PanopticSegmentation, SigmoidFocalLoss
-from mmdetr.models.heads.mask_sampling import Frame
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample
+from mmdetr.utils.mask_frame import Frame
 from tests.helpers import reference_masks
 
 NUM_QUERIES = 12

@@ -6,8 +6,8 @@ import torch
 from pycocotools import mask as coco_mask
 
 from mmdetr.models import PanopticSegmentation
-from mmdetr.models.heads.mask_sampling import Frame
 from mmdetr.structures import SetPrediction
+from mmdetr.utils.mask_frame import Frame
 from tests.helpers.reference_masks import CASES, batch, build_model, our_name, read_case
 
 

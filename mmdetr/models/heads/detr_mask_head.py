@@ -18,10 +18,10 @@ from mmdetr.structures import (
     SetPrediction,
     SetTarget,
 )
+from mmdetr.utils.mask_frame import Frame
 
 from .detr_head import DETRHead, resize_mask
 from .mask_postprocess import encode_masks
-from .mask_sampling import Frame
 
 
 @MODELS.register_module()

@@ -14,8 +14,9 @@ from torch import Tensor
 from mmdetr.registry import TASK_UTILS
 from mmdetr.structures import PanopticResult, PanopticSegment, SetPrediction
 from mmdetr.utils.arguments import check_at_least
+from mmdetr.utils.mask_frame import Frame
 
-from .mask_sampling import Frame, MaskSampler
+from .mask_sampling import MaskSampler
 
 
 def encode_masks(logits: Tensor, frame: Frame) -> list[dict[str, Any]]:

@@ -6,26 +6,10 @@ Legend: P queries, h w size of the logits, H W size of the original image.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-Size = tuple[int, int]
-
-
-class Frame(NamedTuple):
-    """Sizes (height, width) that one image has on its way.
-
-    Attributes:
-        padded: What the logits cover, the padded network input.
-        resized: The network input without padding.
-        original: The original image.
-    """
-
-    padded: Size
-    resized: Size
-    original: Size
+from mmdetr.utils.mask_frame import Frame, nearest_centred
 
 
 class Axis(NamedTuple):
@@ -78,9 +62,8 @@ class MaskSampler:
     def __init__(
         self, size: Sequence[int], frame: Frame, centred: bool, device: torch.device
     ) -> None:
-        nearest = _nearest_centred if centred else _nearest
         self.rows, self.columns = (
-            _axis(nearest(cut, wanted), low, full, device)
+            _axis(_kept_pixels(cut, wanted, centred), low, full, device)
             for low, full, cut, wanted in zip(size, *frame, strict=True)
         )
         self.original = frame.original
@@ -119,16 +102,12 @@ def _interpolate(logits: Tensor, columns: Axis, row_matrix: Tensor) -> Tensor:
     return torch.lerp(lower, upper, columns.weight[:, None]) @ row_matrix
 
 
-def _nearest(size: int, wanted: int) -> Tensor:
-    """Index [wanted] of the pixel that torch's interpolation takes as nearest of ``size``."""
+def _kept_pixels(size: int, wanted: int, centred: bool) -> Tensor:
+    """Index [wanted] of the pixel that is nearest of ``size``, see MaskSampler."""
+    if centred:
+        return torch.from_numpy(nearest_centred(size, wanted))
     index = torch.arange(size, dtype=torch.float32)[None, None]
     return torch.nn.functional.interpolate(index, size=wanted)[0, 0].long()
-
-
-def _nearest_centred(size: int, wanted: int) -> Tensor:
-    """Index [wanted] of the pixel that PIL takes as nearest of ``size``."""
-    row = Image.fromarray(np.arange(size, dtype=np.int32)[None])
-    return torch.from_numpy(np.array(row.resize((wanted, 1), Image.Resampling.NEAREST))[0]).long()
 
 
 def _axis(kept: Tensor, size: int, full: int, device: torch.device) -> Axis:
