@@ -54,6 +54,11 @@ def parser(
     return options
 
 
+def add_device(options: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    options.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
+
+
 def positive(text: str) -> int:
     """Type of an option that counts something."""
     try:
@@ -210,17 +215,18 @@ def _seconds(call: Callable[[], Any], clock: Callable[[], float]) -> float:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        _wait_for_gpu()
+        wait_for_gpu()
         start = clock()
         call()
-        _wait_for_gpu()
+        wait_for_gpu()
         return clock() - start
     finally:
         if was_enabled:
             gc.enable()
 
 
-def _wait_for_gpu() -> None:
+def wait_for_gpu() -> None:
+    """Return when a GPU has done all that it was given."""
     import torch
 
     if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -249,16 +255,17 @@ def write_page(name: str, text: str, folder: Path | None = None) -> None:
     _write((folder or RESULTS) / f'{name}.md', text)
 
 
-def write_result(name: str, payload: dict[str, Any]) -> None:
+def write_result(name: str, payload: dict[str, Any], device: str = 'cpu') -> None:
     """Write ``benchmarks/results/NAME_KIND.json`` with date, command and machine, and say where.
 
-    KIND is that of the CPU, so that results of several kinds stand side by side.
+    KIND is that of the CPU, or the name of the GPU that ``device`` is, so that results of several
+    kinds stand side by side.
     """
     found = machine()
     content = dict(
         date=datetime.date.today().isoformat(), command=command(), machine=found, **payload
     )
-    kind = found['cpu_capability'].replace(' ', '')
+    kind = found['cpu_capability' if device == 'cpu' else 'gpu'].replace(' ', '')
     _write(RESULTS / f'{name}_{kind}.json', json.dumps(content, indent=2) + '\n')
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from _common import COCO_CONFIG
-from _models import NUM_CLASSES, Built, authors, images, nested, ours, theirs
+from _models import NUM_CLASSES, Built, authors, exact_convolutions, images, nested, ours, theirs
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ def data_samples(
     """Ground truth of images of one size; masks fill their boxes."""
     samples = []
     for i, (bboxes, labels) in enumerate(targets):
-        bboxes_xyxy = cxcywh_to_xyxy(bboxes) * torch.tensor([width, height, width, height])
+        bboxes_xyxy = cxcywh_to_xyxy(bboxes) * bboxes.new_tensor([width, height, width, height])
         instances = InstanceData(bboxes=bboxes_xyxy, labels=labels)
         if with_masks:
             instances.masks = torch.zeros(len(labels), height, width, dtype=torch.bool)
@@ -95,7 +95,7 @@ def _authors_criterion(targets: Targets) -> Callable[[dict], Tensor]:
     matcher = HungarianMatcher(cost_class=1, cost_bbox=5, cost_giou=2)
     criterion = SetCriterion(
         NUM_CLASSES, matcher, weights, eos_coef=0.1, losses=['labels', 'boxes', 'cardinality']
-    )
+    ).to(targets[0][0].device)
     labelled = [dict(boxes=bboxes, labels=labels) for bboxes, labels in targets]
 
     def weighted(outputs: dict) -> Tensor:
@@ -128,11 +128,18 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def train(
-    kind: str, path: str, batch: int, height: int, width: int, count: int, **options: Any
+    kind: str,
+    path: str,
+    batch: int,
+    height: int,
+    width: int,
+    count: int,
+    device: str = 'cpu',
+    **options: Any,
 ) -> Built:
     """Factory of a peer that does one training step: losses, gradients, clipping, AdamW."""
-    inputs, _ = images(batch, height, width, padded=False)
-    targets = objects(batch, count)
+    inputs, _ = images(batch, height, width, padded=False, device=device)
+    targets = [(bboxes.to(device), labels.to(device)) for bboxes, labels in objects(batch, count)]
     build = dict(ours=_train_ours, transformers=_train_theirs, authors=_train_authors)[kind]
     model, loss = build(path, inputs, targets, **options)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -147,28 +154,38 @@ def train(
         optimizer.zero_grad()
 
     def outputs() -> dict[str, np.ndarray]:
-        with torch.no_grad(), without_dropout(model):
+        with torch.no_grad(), without_dropout(model), exact_convolutions():
             return dict(loss=np.array(float(loss())))
 
     return run, outputs
 
 
 def _train_ours(
-    path: str, inputs: Tensor, targets: Targets, keep_memory: bool = False, **options: Any
+    path: str,
+    inputs: Tensor,
+    targets: Targets,
+    keep_memory: bool = False,
+    mixed: bool = False,
+    **options: Any,
 ) -> tuple[nn.Module, Callable[[], Tensor]]:
     if keep_memory:
         from mmdetr.utils.memory import disable_trimming
 
         assert disable_trimming()
-    model = ours(path, train=True, **options)
+    model = ours(path, train=True, device=inputs.device, **options)
     samples = data_samples(targets, *inputs.shape[-2:])
-    return model, lambda: model.parse_losses(model(inputs, None, samples, mode='loss'))[0]
+
+    def loss() -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=mixed):
+            return model.parse_losses(model(inputs, None, samples, mode='loss'))[0]
+
+    return model, loss
 
 
 def _train_theirs(
     path: str, inputs: Tensor, targets: Targets
 ) -> tuple[nn.Module, Callable[[], Tensor]]:
-    model = theirs(path, train=True)
+    model = theirs(path, train=True).to(inputs.device)
     labels = [dict(class_labels=labels, boxes=bboxes) for bboxes, labels in targets]
     return model, lambda: model(pixel_values=inputs, labels=labels).loss
 
@@ -176,7 +193,7 @@ def _train_theirs(
 def _train_authors(
     path: str, inputs: Tensor, targets: Targets
 ) -> tuple[nn.Module, Callable[[], Tensor]]:
-    model = authors(path, train=True)
+    model = authors(path, train=True).to(inputs.device)
     for name, parameter in model.named_parameters():
         if 'layer1' in name or name == 'backbone.0.body.conv1.weight':
             parameter.requires_grad_(False)

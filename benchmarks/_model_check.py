@@ -85,6 +85,8 @@ class ModelCheck:
         self.device = torch.device(device)
         self.repeats = repeats
         self.cfg = Config.fromfile(config)
+        # Batches of a random size each would have other losses.
+        self.cfg.model.data_preprocessor.pop('sizes', None)
         self.size = tuple(size or self._image_size())
         self.model = init_detector(self.cfg, device='cpu')
         keep_activations_small(self.model)
@@ -110,10 +112,10 @@ class ModelCheck:
     def detect(self) -> dict[str, Any]:
         """Seconds and memory of one image."""
         self.model.eval()
-        found = self.model.test_step(self.image)[0].pred_instances
+        found = self._detections(self.model)[0].pred_instances
         if not (found.bboxes.isfinite().all() and found.scores.isfinite().all()):
             raise ValueError('boxes or scores are not finite')
-        return self._figures(lambda: self.model.test_step(self.image))
+        return self._figures(lambda: self._detections(self.model))
 
     def compare_forms(self) -> dict[str, Any]:
         """Seconds of one image in plain and in fast forms, and how far logits and boxes differ."""
@@ -132,7 +134,7 @@ class ModelCheck:
         if not difference <= 1e-3:
             raise ValueError(f'fast forms differ from plain ones by {difference:.3g}')
         calls = {
-            name: lambda model=model: model.test_step(self.image) for name, model in models.items()
+            name: lambda model=model: self._detections(model) for name, model in models.items()
         }
         seconds = time_in_turns(calls, self.repeats, WARMUP)
         return dict(seconds=seconds, difference=difference)
@@ -153,13 +155,14 @@ class ModelCheck:
 
     def compare_ddp(self) -> float:
         """Relative difference of the loss; gradients are compared as well."""
-        bare = self._loss_and_gradient_norm(self.model)
         wrapped = MMDistributedDataParallel(
             self.model,
             device_ids=None if self.device.type == 'cpu' else [self.device],
             broadcast_buffers=False,
         )
-        found = self._loss_and_gradient_norm(wrapped)
+        # With random weights a rounding decides which proposals become queries.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            bare, found = (self._loss_and_gradient_norm(each) for each in (self.model, wrapped))
         check_close('gradients in DDP', found[1], bare[1], GRADIENT_TOLERANCE)
         return check_close('loss in DDP', found[0], bare[0], LOSS_TOLERANCE)
 
@@ -188,6 +191,10 @@ class ModelCheck:
         pipeline = Compose([each for each in steps if each['type'] != 'LoadImageFromFile'])
         return tuple(pipeline(dict(picture, img_id=0))['inputs'].shape[1:])
 
+    @torch.no_grad()
+    def _detections(self, model: Any) -> list[Any]:
+        return model.test_step(self.image)
+
     def _random_batch(self, count: int) -> dict[str, Any]:
         """Random pixels and objects, as a loader gives them."""
         generator = torch.Generator().manual_seed(0)
@@ -197,6 +204,7 @@ class ModelCheck:
         return dict(inputs=list(pixels), data_samples=samples)
 
     def _loss(self, model: Any) -> torch.Tensor:
+        torch.manual_seed(0)  # of the noise that denoising queries get
         data = self.model.data_preprocessor(copy.deepcopy(self.batch), training=True)
         return unwrap(model).parse_losses(model(**data, mode='loss'))[0]
 

@@ -83,10 +83,14 @@ def _options(**more: Any) -> dict[str, Any]:
 
 
 def ours(
-    path: str, optimize: bool | dict = False, train: bool = False, **options: Any
+    path: str,
+    optimize: bool | dict = False,
+    train: bool = False,
+    device: torch.device | str = 'cpu',
+    **options: Any,
 ) -> nn.Module:
     model = init_detector(
-        COCO_CONFIG, path, device='cpu', cfg_options=_options(**options), optimize=optimize
+        COCO_CONFIG, path, device=device, cfg_options=_options(**options), optimize=optimize
     )
     return model.train(train)
 
@@ -149,16 +153,23 @@ def authors(path: str, train: bool = False) -> nn.Module:
     return model.train(train)
 
 
-# Inputs
+# Inputs and outputs
 
 
-def images(batch: int, height: int, width: int, padded: bool) -> tuple[Tensor, Tensor | None]:
+def exact_convolutions() -> Any:
+    """Context in which a GPU convolves float32 without TF32, which it takes otherwise."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def images(
+    batch: int, height: int, width: int, padded: bool, device: str = 'cpu'
+) -> tuple[Tensor, Tensor | None]:
     """A normalised batch, and where it is padded: the second half of the images is narrower."""
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(batch, 3, height, width, generator=generator)
+    inputs = torch.randn(batch, 3, height, width, generator=generator).to(device)
     if not padded:
         return inputs, None
-    padding_mask = torch.zeros(batch, height, width, dtype=torch.bool)
+    padding_mask = torch.zeros(batch, height, width, dtype=torch.bool, device=device)
     padding_mask[batch // 2 :, :, width * 3 // 4 :] = True
     return inputs.masked_fill(padding_mask[:, None], 0), padding_mask
 
@@ -167,21 +178,29 @@ def images(batch: int, height: int, width: int, padded: bool) -> tuple[Tensor, T
 
 
 def infer(
-    kind: str, path: str, batch: int, height: int, width: int, padded: bool, **options: Any
+    kind: str,
+    path: str,
+    batch: int,
+    height: int,
+    width: int,
+    padded: bool,
+    device: str = 'cpu',
+    **options: Any,
 ) -> Built:
     """Factory of a peer that predicts."""
-    inputs, padding_mask = images(batch, height, width, padded)
+    inputs, padding_mask = images(batch, height, width, padded, device)
     build = dict(ours=_infer_ours, transformers=_infer_theirs, authors=_infer_authors)[kind]
     run = torch.no_grad()(build(path, inputs, padding_mask, **options))
 
     def outputs() -> dict[str, np.ndarray]:
-        return {name: value.float().numpy() for name, value in run().items()}
+        with exact_convolutions():
+            return {name: value.float().cpu().numpy() for name, value in run().items()}
 
     return run, outputs
 
 
 def _infer_ours(path: str, inputs: Tensor, padding_mask: Tensor | None, optimize: Any) -> Predict:
-    model = ours(path, optimize)
+    model = ours(path, optimize, device=inputs.device)
 
     def run() -> dict[str, Tensor]:
         prediction = model(inputs, padding_mask)
@@ -191,7 +210,7 @@ def _infer_ours(path: str, inputs: Tensor, padding_mask: Tensor | None, optimize
 
 
 def _infer_theirs(path: str, inputs: Tensor, padding_mask: Tensor | None) -> Predict:
-    model = theirs(path)
+    model = theirs(path).to(inputs.device)
     pixel_mask = None if padding_mask is None else (~padding_mask).long()
 
     def run() -> dict[str, Tensor]:
@@ -202,7 +221,7 @@ def _infer_theirs(path: str, inputs: Tensor, padding_mask: Tensor | None) -> Pre
 
 
 def _infer_authors(path: str, inputs: Tensor, padding_mask: Tensor | None) -> Predict:
-    model, given = authors(path), nested(inputs, padding_mask)
+    model, given = authors(path).to(inputs.device), nested(inputs, padding_mask)
 
     def run() -> dict[str, Tensor]:
         output = model(given)
@@ -215,5 +234,5 @@ def nested(inputs: Tensor, padding_mask: Tensor | None) -> Any:
     from util.misc import NestedTensor
 
     if padding_mask is None:  # the authors make a mask in any case
-        padding_mask = torch.zeros(len(inputs), *inputs.shape[-2:], dtype=torch.bool)
+        padding_mask = inputs.new_zeros(len(inputs), *inputs.shape[-2:], dtype=torch.bool)
     return NestedTensor(inputs, padding_mask)

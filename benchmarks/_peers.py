@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _common import wait_for_gpu
 
 # Builds a peer: what to time, and what it computes, for comparison with the others.
 Factory = Callable[..., tuple[Callable[[], Any], Callable[[], dict[str, np.ndarray]]]]
@@ -42,12 +43,16 @@ class Peer:
         self.outputs, self.build_seconds = self._receive()
 
     def __call__(self) -> float:
-        """Run once and return the CPU seconds that it took."""
+        """Run once, until a GPU has finished, and return the CPU seconds that it took."""
         self._connection.send('run')
         return self._receive()
 
     def peak_memory(self) -> float:
-        """Largest resident memory so far above that after importing the libraries, in MiB."""
+        """Largest memory so far, in MiB.
+
+        That of tensors where they are on a GPU; or the resident memory above that after importing
+        the libraries.
+        """
         self._connection.send('peak')
         return self._receive()
 
@@ -66,7 +71,7 @@ class Peer:
 def _serve(connection: Any, factory: Factory, arguments: dict, path: Path | None) -> None:
     if path is not None:
         sys.path.insert(0, str(path))
-    import torch  # noqa: F401  (part of the memory before the peer)
+    import torch  # part of the memory before the peer
 
     import mmdetr.apis  # noqa: F401
 
@@ -79,7 +84,10 @@ def _serve(connection: Any, factory: Factory, arguments: dict, path: Path | None
             if connection.recv() == 'run':
                 start = time.process_time()
                 run()
+                wait_for_gpu()
                 connection.send(time.process_time() - start)
+            elif torch.cuda.is_initialized():
+                connection.send(torch.cuda.max_memory_allocated() / 2**20)
             else:
                 connection.send(_peak() - before)
 

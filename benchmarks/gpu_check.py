@@ -83,7 +83,8 @@ def main() -> None:
             else:
                 print(f'{config.stem}: passed', flush=True)
     print(results_table(passed))
-    write_result('gpu_check', dict(device=name, batch=args.batch, models=passed, failed=failed))
+    content = dict(device=name, batch=args.batch, models=passed, failed=failed)
+    write_result('gpu_check', content, args.device)
     sys.exit(f'error: failed: {", ".join(failed)}' if failed else 0)
 
 

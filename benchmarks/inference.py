@@ -1,6 +1,6 @@
 """Inference of DETR-R50: this package against the authors' code and transformers.
 
-    python benchmarks/inference.py [--authors DIR]
+    python benchmarks/inference.py [--authors DIR] [--device cuda]
 
 Each peer has a process of its own and they run in turns. Before timing, all outputs are compared.
 """
@@ -8,7 +8,7 @@ Each peer has a process of its own and they run in turns. Before timing, all out
 import argparse
 from typing import Any
 
-from _common import parser, ratio, summary, time_in_turns, write_result
+from _common import add_device, parser, ratio, summary, time_in_turns, write_result
 
 SERVED: dict[str, Any] = {
     'plain': False,
@@ -25,6 +25,7 @@ CASES = {
 
 def parse_args() -> argparse.Namespace:
     options = parser(__doc__, authors=True, size=(800, 1066), repeats=9)
+    add_device(options)
     options.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES))
     options.add_argument('--forms', nargs='+', choices=SERVED, default=list(SERVED))
     return options.parse_args()
@@ -36,7 +37,7 @@ def measure(args: argparse.Namespace, case: dict, paths: dict[str, str]) -> dict
     from _peers import Peer, check_agreement
 
     height, width = args.size
-    common = dict(case, height=height, width=width)
+    common = dict(case, height=height, width=width, device=args.device)
     peers = start_others(infer, common, paths, args.authors)
     others = list(peers)
     for form in args.forms:
@@ -70,7 +71,7 @@ def main() -> None:
         for name in args.cases:
             print(f'{name}, {args.size[0]} x {args.size[1]}', flush=True)
             results[name] = measure(args, CASES[name], paths)
-    write_result('inference', dict(size=list(args.size), cases=results))
+    write_result('inference', dict(size=list(args.size), cases=results), args.device)
 
 
 if __name__ == '__main__':

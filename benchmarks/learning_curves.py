@@ -29,6 +29,8 @@ from typing import Any
 
 from _common import RESULTS, ROOT, new_figure, parser, positive, write_result
 
+from mmdetr.config.command_line import add_cfg_options
+
 MODELS = (
     *('detr', 'conditional_detr', 'dab_detr', 'dn_detr'),
     *('deformable_detr', 'dino', 'rtdetrv2', 'dfine'),
@@ -50,11 +52,11 @@ def parse_args() -> Any:
     options.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     options.add_argument('--jobs', type=positive, default=1, help='runs at once (default: 1)')
     options.add_argument('--work-dir', type=Path, default=Path('work_dirs/learning_curves'))
-    options.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
+    add_cfg_options(options)
     return options.parse_args()
 
 
-def config(group: str, name: str, seed: int, options: list[str]) -> Any:
+def config(group: str, name: str, seed: int, options: dict[str, Any]) -> Any:
     """The config of a run, without what takes time and changes no weight."""
     from mmengine.config import Config
 
@@ -84,7 +86,7 @@ def config(group: str, name: str, seed: int, options: list[str]) -> Any:
             'randomness.seed': seed,
         },
     )
-    apply_cfg_options(cfg, dict(each.split('=', 1) for each in options))
+    apply_cfg_options(cfg, options)
     return cfg
 
 
@@ -180,7 +182,7 @@ def train_one(name: str, seed: int, args: Any) -> Run:
     done = folder / 'run.json'
     if done.is_file():
         return json.loads(done.read_text())
-    cfg_of = (args.group, name, seed, args.cfg_options)
+    cfg_of = (args.group, name, seed, args.cfg_options or {})
     step, steps = alone(probe, cfg_of, folder)
     epochs = max(1, round(60 * args.minutes / (step * steps)))
     print(f'{name}, seed {seed}: {step:.3f} CPU s a step, {epochs} epochs', flush=True)

@@ -185,9 +185,11 @@ def successors() -> Iterator[str]:
 def realtime() -> Iterator[str]:
     yield '## RT-DETRv2 and D-FINE, float32\n\n'
     yield (
-        'CPU seconds of one thread. Training is the forward pass of two images with matching, all '
-        'losses and denoising, and the backward pass; inference is one image. "optimised" is '
-        '`init_detector(..., optimize=True)`. The difference is the largest of logits and boxes.\n'
+        'CPU seconds of one thread, or seconds on a GPU. Training is the forward pass of two '
+        'images with matching, all losses and denoising, and the backward pass; inference is one '
+        'image. "optimised" is `init_detector(..., optimize=True)`. The difference is the largest '
+        'of logits and boxes; on the GPU of 2026-11-26 convolutions were rounded to TF32, by which '
+        'a model with random weights takes other proposals.\n'
     )
     for result in load('realtime'):
         height, width = result['size']
@@ -325,7 +327,10 @@ def gpu_check() -> Iterator[str]:
         'in automatic mixed precision is the relative difference to that in float32, the loss of '
         'DistributedDataParallel that to the bare model.\n\n'
     )
-    yield results_table(result['models']) + origin(result)
+    yield results_table(result['models'])
+    for name, reason in result['failed'].items():
+        yield f'\n{name} failed: {reason}'
+    yield '\n' + result.get('note', '') + '\n' + origin(result)
 
 
 SECTIONS = (

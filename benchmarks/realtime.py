@@ -2,6 +2,7 @@
 
     python benchmarks/realtime.py {r18,r50,dfine-n,dfine-l} [--size H W] [--authors DIR]
     python benchmarks/realtime.py dfine-n --works inference
+    python benchmarks/realtime.py r18 --device cuda
 
 DIR is a checkout of lyuwenyu/RT-DETR or Peterande/D-FINE, which runs beside transformers then.
 transformers' model is what `convert` writes of ours, so both have the same weights; outputs are
@@ -10,7 +11,7 @@ the authors' at the whole size.
 "ours" is a model as `init_detector` builds it, "optimised" the one of
 `init_detector(..., optimize=True)`, both in float32. A training step is the forward pass with all
 losses of two images of seven objects and the backward pass, with the same parameters frozen. Times
-are CPU seconds of one thread.
+are CPU seconds of one thread, or seconds on a GPU.
 """
 
 import copy
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _common import ROOT, parser, ratio, summary, time_in_turns, write_result
+from _common import ROOT, add_device, parser, ratio, summary, time_in_turns, write_result
 
 CONFIGS = {
     'r18': 'rtdetrv2_r18vd_8xb2-120e_coco.py',
@@ -75,7 +76,7 @@ def their_model(ours: Any) -> Any:
     return model.eval()
 
 
-def samples(size: tuple[int, int]) -> tuple[list[Any], list[dict[str, Any]]]:
+def samples(size: tuple[int, int], device: str) -> tuple[list[Any], list[dict[str, Any]]]:
     """The same objects for ours and for transformers."""
     import torch
     from mmengine.structures import InstanceData
@@ -84,10 +85,10 @@ def samples(size: tuple[int, int]) -> tuple[list[Any], list[dict[str, Any]]]:
 
     ours, theirs = [], []
     for i in range(2):
-        bboxes = torch.rand(OBJECTS, 4) * 0.3 + 0.2
-        labels = torch.randint(80, (OBJECTS,))
+        bboxes = torch.rand(OBJECTS, 4, device=device) * 0.3 + 0.2
+        labels = torch.randint(80, (OBJECTS,), device=device)
         sample = DetDataSample(metainfo=dict(img_id=i, img_shape=size, ori_shape=size))
-        scale = torch.tensor([size[1], size[0], size[1], size[0]])
+        scale = bboxes.new_tensor([size[1], size[0], size[1], size[0]])
         sample.gt_instances = InstanceData(bboxes=cxcywh_to_xyxy(bboxes) * scale, labels=labels)
         ours.append(sample)
         theirs.append(dict(class_labels=labels, boxes=bboxes))
@@ -110,6 +111,7 @@ def difference(ours: Any, theirs: Any) -> float:
 def main() -> None:
     options = parser(__doc__, repeats=3, size=(640, 640))
     options.add_argument('model', choices=CONFIGS)
+    add_device(options)
     options.add_argument('--authors', type=Path, help="checkout of the authors' code")
     options.add_argument(
         '--works', nargs='+', choices=WORKS, default=WORKS, help='what is timed (default: all)'
@@ -119,13 +121,15 @@ def main() -> None:
 
     from mmdetr.apis.optimize import optimize_for_inference
 
-    torch.set_num_threads(1)
+    if args.device == 'cpu':
+        torch.set_num_threads(1)
     ours = our_model(args.model)
     theirs = their_model(ours)
     largest = difference(ours, theirs)
     print(f'largest difference of logits and boxes: {largest:.1e}')
-    image, images = torch.rand(1, 3, *args.size), torch.rand(2, 3, *args.size)
-    own_samples, their_samples = samples(tuple(args.size))
+    ours, theirs = ours.to(args.device), theirs.to(args.device)
+    image, images = (torch.rand(count, 3, *args.size, device=args.device) for count in (1, 2))
+    own_samples, their_samples = samples(tuple(args.size), args.device)
 
     def infer(model: Any) -> Callable[[], Any]:
         return torch.no_grad()(lambda: model.eval()(image))
@@ -150,10 +154,12 @@ def main() -> None:
     }
     differences = dict(transformers=largest)
     if args.authors is not None:
+        from _models import exact_convolutions
         from _realtime_models import authors_model, call
 
         authors, criterion = authors_model(args.model, ours, args.authors)
-        with torch.no_grad():
+        authors, criterion = authors.to(args.device), criterion.to(args.device)
+        with torch.no_grad(), exact_convolutions():
             found, own = call(authors.eval(), image), ours(image)
         pairs = ((own.logits[-1], found['pred_logits']), (own.bboxes[-1], found['pred_boxes']))
         differences['authors'] = max((one - two).abs().max().item() for one, two in pairs)
@@ -170,7 +176,8 @@ def main() -> None:
     rows = {}
     for work in args.works:
         calls = works[work]
-        seconds = time_in_turns(calls, args.repeats, clock=time.process_time)
+        clock = time.process_time if args.device == 'cpu' else None
+        seconds = time_in_turns(calls, args.repeats, clock=clock)
         for name, times in seconds.items():
             faster = {peer: ratio(seconds[peer], times) for peer in differences}
             rows[f'{work}, {name}'] = dict(seconds=times, faster=faster)
@@ -179,6 +186,7 @@ def main() -> None:
     write_result(
         f'realtime_{args.model}_{args.size[0]}x{args.size[1]}',
         dict(model=args.model, size=list(args.size), difference=differences, rows=rows),
+        args.device,
     )
 
 

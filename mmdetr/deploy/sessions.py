@@ -114,7 +114,8 @@ class OpenVinoSession:
         if threads is not None:
             options['INFERENCE_NUM_THREADS'] = threads
         self._model = core.compile_model(model, 'CPU', options)
-        self._names = [each.get_any_name() for each in self._model.outputs]
+        # One output may have several names: the file's and those of tensors that are the same.
+        self._names = [name for each in self._model.outputs for name in each.get_names()]
         self._requests = threading.local()
 
     @staticmethod

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import os
+import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -67,6 +68,11 @@ _MMENGINE_HOOKS = [
 ]
 
 _timestamps: set[str] = set()
+
+
+# Of mmengine and torch on a GPU; nobody who trains can do anything about them. Gradients of 1x1
+# kernels in channels-last layout are copied by DistributedDataParallel.
+_HARMLESS = (r'`torch\.cuda\.amp\.GradScaler', 'Grad strides do not match bucket view strides')
 
 
 def _unique(timestamp: str) -> str:
@@ -151,6 +157,8 @@ class DetectionRunner(NarratedRunner):
             # oneDNN caches 1024 primitives, one per input shape, which fragment the heap; 64 are
             # enough for a fixed size.
             os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')
+        for message in _HARMLESS:
+            warnings.filterwarnings('ignore', message=message)
         env_cfg = copy.deepcopy(dict(env_cfg))
         # mmengine only switches it on, and an earlier run of the process may have done so.
         torch.backends.cudnn.benchmark = bool(env_cfg.get('cudnn_benchmark'))

@@ -13,7 +13,7 @@ sys.path.insert(0, str(FOLDER))
 
 
 @pytest.fixture
-def benchmark(monkeypatch: Any, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
+def run_benchmark(monkeypatch: Any, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
     """Run a benchmark script as from the command line; results go to ``tmp_path``.
 
     What the scripts set for their process is undone.

@@ -7,8 +7,8 @@ from _coco_data import objects_and_detections
 pytest.importorskip('faster_coco_eval')
 
 
-def test_tiny_run(benchmark, tmp_path, capsys):
-    benchmark('coco_evaluation.py', '--images', 20, '--repeats', 2)
+def test_tiny_run(run_benchmark, tmp_path, capsys):
+    run_benchmark('coco_evaluation.py', '--images', 20, '--repeats', 2)
     content = json.loads(next(tmp_path.glob('coco_evaluation_*.json')).read_text())
     assert content['images'] == 20
     assert content['detections'] == 2000
@@ -39,7 +39,7 @@ def test_data_are_like_cocos():
         assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
-def test_different_numbers_end_the_run(benchmark, monkeypatch):
+def test_different_numbers_end_the_run(run_benchmark, monkeypatch):
     from mmdetr.evaluation import CocoMetric
 
     compute = CocoMetric.compute_metrics
@@ -52,4 +52,4 @@ def test_different_numbers_end_the_run(benchmark, monkeypatch):
 
     monkeypatch.setattr(CocoMetric, 'compute_metrics', off)
     with pytest.raises(SystemExit, match=r'error: bbox_AR_l@100: pycocotools gives'):
-        benchmark('coco_evaluation.py', '--images', 5, '--repeats', 1)
+        run_benchmark('coco_evaluation.py', '--images', 5, '--repeats', 1)

@@ -16,8 +16,8 @@ def small_photographs(monkeypatch):
 
 
 @pytest.mark.usefixtures('small_photographs')
-def test_tiny_run(benchmark, tmp_path, capsys):
-    benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
+def test_tiny_run(run_benchmark, tmp_path, capsys):
+    run_benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
     content = json.loads(next(tmp_path.glob('data_loading_*.json')).read_text())
     assert content['data'].startswith('generated')
     for pipeline in ('train', 'test'):
@@ -33,7 +33,7 @@ def test_tiny_run(benchmark, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures('small_photographs')
-def test_other_pixels_end_the_run(benchmark, monkeypatch):
+def test_other_pixels_end_the_run(run_benchmark, monkeypatch):
     resize = Resize._resize_img
 
     def off_by_one(self, results):
@@ -42,11 +42,11 @@ def test_other_pixels_end_the_run(benchmark, monkeypatch):
 
     monkeypatch.setattr(Resize, '_resize_img', off_by_one)
     with pytest.raises(SystemExit, match=r'error: pixels of images \[1, 2\] differ'):
-        benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
+        run_benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
 
 
 @pytest.mark.usefixtures('small_photographs')
-def test_other_boxes_end_the_run(benchmark, monkeypatch):
+def test_other_boxes_end_the_run(run_benchmark, monkeypatch):
     resize = Resize._resize_bboxes
 
     def off(self, results):
@@ -55,7 +55,7 @@ def test_other_boxes_end_the_run(benchmark, monkeypatch):
 
     monkeypatch.setattr(Resize, '_resize_bboxes', off)
     with pytest.raises(SystemExit, match=r'error: boxes of images'):
-        benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
+        run_benchmark('data_loading.py', '--num-images', 2, '--repeats', 1)
 
 
 def test_choices_cover_the_recipe(tmp_path):
@@ -87,7 +87,7 @@ def test_images_weigh_what_cocos_do(tmp_path):
         (['--authors', 'nowhere'], 'holds no datasets/transforms.py'),
     ],
 )
-def test_wrong_arguments(benchmark, capsys, arguments, message):
+def test_wrong_arguments(run_benchmark, capsys, arguments, message):
     with pytest.raises(SystemExit):
-        benchmark('data_loading.py', *arguments)
+        run_benchmark('data_loading.py', *arguments)
     assert message in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import copy
 import json
 from itertools import combinations
+from unittest.mock import patch
 
 import _model_check
 import pytest
@@ -46,9 +47,9 @@ def plain_loss(check: ModelCheck) -> torch.Tensor:
     return sum(value for name, value in losses.items() if 'loss' in name)
 
 
-def test_run_on_a_cpu(benchmark, tmp_path, capsys):
+def test_run_on_a_cpu(run_benchmark, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
-        benchmark('gpu_check.py', DEMO, *SMALL)
+        run_benchmark('gpu_check.py', DEMO, *SMALL)
     assert end.value.code == 0
     content = json.loads(next(tmp_path.glob('gpu_check_*.json')).read_text())
     assert content['device'] == 'cpu'
@@ -113,7 +114,7 @@ def test_broken_weights_are_noticed(small, monkeypatch):
     small.model.load_state_dict(weights)
 
 
-def test_a_failing_model_is_named_and_the_others_go_on(benchmark, tmp_path, monkeypatch):
+def test_a_failing_model_is_named_and_the_others_go_on(run_benchmark, tmp_path, monkeypatch):
     def run(check):
         if check.cfg.filename.endswith(DEMO.name):
             raise ValueError('loss in DDP is 1 instead of 2')
@@ -123,10 +124,31 @@ def test_a_failing_model_is_named_and_the_others_go_on(benchmark, tmp_path, monk
     child = tmp_path / 'child.py'
     child.write_text(f"_base_ = '{DEMO}'\n")
     with pytest.raises(SystemExit, match=f'error: failed: {DEMO.stem}$'):
-        benchmark('gpu_check.py', DEMO, child, *SMALL)
+        run_benchmark('gpu_check.py', DEMO, child, *SMALL)
     content = json.loads(next(tmp_path.glob('gpu_check_*.json')).read_text())
     assert content['models'] == dict(child=GPU_RESULT)
     assert content['failed'] == {DEMO.stem: 'ValueError: loss in DDP is 1 instead of 2'}
+
+
+def test_noise_and_sizes_that_are_drawn_do_not_differ_in_ddp(one_rank, tmp_path):
+    """Without a seed the loss of the second call is another one."""
+    child = tmp_path / 'child.py'
+    child.write_text(
+        f"_base_ = '{DEMO.with_name('rtdetrv2_tiny_1xb32-12e_shapes.py')}'\n"
+        "model = dict(data_preprocessor=dict(type='MultiScaleDataPreprocessor', "
+        'sizes=list(range(64, 128))))\n'
+    )
+    check = ModelCheck(child, 'cpu', [64, 64], 2, 1)
+    check.model.train()
+    assert check.compare_ddp() == 0.0
+
+
+def test_detections_need_no_graph(small):
+    def is_recorded(*_):
+        return torch.is_grad_enabled()
+
+    with patch.object(type(small.model.eval().bbox_head), 'predict', side_effect=is_recorded):
+        assert small._detections(small.model) is False
 
 
 def test_check_close_by_hand():
@@ -152,7 +174,7 @@ def test_table_of_a_gpu_by_hand():
     )
 
 
-def test_without_a_gpu_it_says_so(benchmark, monkeypatch):
+def test_without_a_gpu_it_says_so(run_benchmark, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(SystemExit, match='error: no GPU is available; --device cpu'):
-        benchmark('gpu_check.py')
+        run_benchmark('gpu_check.py')

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from mmdetr.apis import optimize_for_inference
 from mmdetr.models import DiceLoss, PanopticSegmentation, SigmoidFocalLoss
+from mmdetr.models.heads import mask_postprocess
+from mmdetr.models.heads.mask_sampling import MaskSampler
 from mmdetr.registry import MODELS
 from mmdetr.structures import DetDataSample
 from mmdetr.utils.mask_frame import Frame
@@ -273,3 +275,18 @@ def test_masks_on_a_backbone_of_timm():
     sum(losses.values()).backward()
     assert model.backbone.body.conv_stem.weight.grad.abs().sum() > 0
     assert len(masks_of(predict(model))) == NUM_QUERIES
+
+
+def test_masks_of_a_gpu_are_those_of_a_cpu(monkeypatch):
+    """A GPU computes whole masks, many at once."""
+    monkeypatch.setattr(mask_postprocess, '_GPU_MASKS', 4)
+    logits = torch.randn(9, 12, 16, generator=torch.Generator().manual_seed(0))
+    logits[3] = -1.0
+    frame = Frame((48, 64), (44, 60), (101, 131))
+    sampler = MaskSampler(logits.shape[-2:], frame, centred=False, device=logits.device)
+    on_gpu = list(mask_postprocess._gpu_masks(logits, sampler))
+    on_cpu = list(mask_postprocess._cpu_masks(logits, sampler))
+    assert [each.sum() for each in on_gpu][3] == 0
+    assert len(on_gpu) == len(on_cpu) == 9
+    for gpu, cpu in zip(on_gpu, on_cpu, strict=True):
+        np.testing.assert_array_equal(gpu, cpu)

@@ -3,7 +3,7 @@
 Legend: N queries, K classes, h w size of the logits, H W size of the original image.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from mmdetr.utils.arguments import check_at_least
 from mmdetr.utils.mask_frame import Frame
 
 from .mask_sampling import MaskSampler
+
+_GPU_MASKS = 32  # of an image, at once
 
 
 def encode_masks(logits: Tensor, frame: Frame) -> list[dict[str, Any]]:
@@ -34,11 +36,20 @@ def encode_masks(logits: Tensor, frame: Frame) -> list[dict[str, Any]]:
         input, then nearest pixel. No mask is scored, sorted or removed.
     """
     sampler = MaskSampler(logits.shape[-2:], frame, centred=False, device=logits.device)
-    codes = []
-    for each in logits.float():
-        mask = sampler.mask(each).cpu().numpy()
-        codes.append(coco_mask.encode(mask.T))
-    return codes
+    masks = _gpu_masks if logits.is_cuda else _cpu_masks
+    return [coco_mask.encode(mask.T) for mask in masks(logits.float(), sampler)]
+
+
+def _cpu_masks(logits: Tensor, sampler: MaskSampler) -> Iterator[np.ndarray]:
+    """Binary masks [W, H] of logits [N, h, w]."""
+    for each in logits:
+        yield sampler.mask(each).numpy()
+
+
+def _gpu_masks(logits: Tensor, sampler: MaskSampler) -> Iterator[np.ndarray]:
+    """As :func:`_cpu_masks`: whole masks, many at once, for a GPU waits whenever it is asked."""
+    for chunk in logits.split(_GPU_MASKS):
+        yield from (sampler.logits(chunk) > 0).to(torch.uint8).cpu().numpy()
 
 
 @TASK_UTILS.register_module()
