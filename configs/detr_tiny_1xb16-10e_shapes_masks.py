@@ -39,7 +39,7 @@ model = dict(
         ),
     ),
 )
-train_dataloader = dict(batch_size=16, dataset=dict(num_images=4000))
+train_dataloader = dict(batch_size=16, dataset=dict(num_images=2600))
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=2)
 val_cfg = dict(type='ValLoop')

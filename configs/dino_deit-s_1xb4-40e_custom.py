@@ -9,6 +9,7 @@ _base_ = [
     '_base_/schedules/schedule_small_data.py',
     '_base_/default_runtime.py',
 ]
+optim_wrapper = dict(optimizer=dict(lr=3e-4))
 model = dict(
     backbone=dict(
         _delete_=True,

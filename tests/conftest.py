@@ -5,6 +5,9 @@ import os
 if 'PYTEST_XDIST_WORKER' in os.environ:
     # The workers share the cores; what they start has one thread as well.
     os.environ.setdefault('OMP_NUM_THREADS', '1')
+# The oracles' numbers are a CPU's, and ranks are more than there are GPUs; benchmarks/gpu_check.py
+# is for a GPU.
+os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 
 import platform
 from collections.abc import Iterator
