@@ -188,8 +188,9 @@ def realtime() -> Iterator[str]:
         'CPU seconds of one thread, or seconds on a GPU. Training is the forward pass of two '
         'images with matching, all losses and denoising, and the backward pass; inference is one '
         'image. "optimised" is `init_detector(..., optimize=True)`. The difference is the largest '
-        'of logits and boxes; on the GPU of 2026-11-26 convolutions were rounded to TF32, by which '
-        'a model with random weights takes other proposals.\n'
+        'of logits and boxes. Those of 2026-11-26 to the authors compare queries by place, and '
+        'with random weights nearly equal proposals change places: as sets, 299 of the 300 queries '
+        'of D-FINE-N agree within 8e-5.\n'
     )
     for result in load('realtime'):
         height, width = result['size']

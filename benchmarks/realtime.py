@@ -7,7 +7,7 @@
 DIR is a checkout of lyuwenyu/RT-DETR or Peterande/D-FINE, which runs beside transformers then.
 transformers' model is what `convert` writes of ours, so both have the same weights; outputs are
 compared at 32x32 pixels, where transformers' position encoding does not differ from the authors';
-the authors' at the whole size.
+the authors' at the whole size, as sets.
 "ours" is a model as `init_detector` builds it, "optimised" the one of
 `init_detector(..., optimize=True)`, both in float32. A training step is the forward pass with all
 losses of two images of seven objects and the backward pass, with the same parameters frozen. Times
@@ -15,6 +15,7 @@ are CPU seconds of one thread, or seconds on a GPU.
 """
 
 import copy
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -108,6 +109,21 @@ def difference(ours: Any, theirs: Any) -> float:
     return max((first - second).abs().max().item() for first, second in pairs)
 
 
+def set_difference(ours: tuple[Any, Any], theirs: tuple[Any, Any]) -> float:
+    """Largest difference of logits and boxes of the same queries, but for one query in a hundred.
+
+    With random weights many proposals are nearly equal: a rounding lets them change places, and
+    lets another be the last that becomes a query.
+    """
+    import torch
+    from scipy.optimize import linear_sum_assignment
+
+    own, other = (torch.cat(each, dim=-1)[0].double().cpu() for each in (ours, theirs))
+    distances = torch.cdist(own, other, p=float('inf'))
+    found = distances[linear_sum_assignment(distances.numpy())].sort().values
+    return found[: math.ceil(0.99 * len(found))].max().item()
+
+
 def main() -> None:
     options = parser(__doc__, repeats=3, size=(640, 640))
     options.add_argument('model', choices=CONFIGS)
@@ -161,8 +177,8 @@ def main() -> None:
         authors, criterion = authors.to(args.device), criterion.to(args.device)
         with torch.no_grad(), exact_convolutions():
             found, own = call(authors.eval(), image), ours(image)
-        pairs = ((own.logits[-1], found['pred_logits']), (own.bboxes[-1], found['pred_boxes']))
-        differences['authors'] = max((one - two).abs().max().item() for one, two in pairs)
+        theirs_found = found['pred_logits'], found['pred_boxes']
+        differences['authors'] = set_difference((own.logits[-1], own.bboxes[-1]), theirs_found)
         print(f'to the authors: {differences["authors"]:.1e}')
         targets = [dict(labels=each['class_labels'], boxes=each['boxes']) for each in their_samples]
 
