@@ -74,6 +74,12 @@ def use_exported(config: Config, file: str, threads: int | None = None) -> None:
     """Let a config test an exported file: its model, and a pipeline that does not resize."""
     config.model = dict(type='ExportedModel', file=file, threads=threads)
     config.load_from, config.resume = None, False
+    # The hook would copy the model, to average weights that are no longer there.
+    config.custom_hooks = [
+        hook
+        for hook in config.get('custom_hooks') or []
+        if not (isinstance(hook, dict) and hook['type'].rpartition('.')[2] == 'EMAHook')
+    ]
     _drop_resizing(config.test_dataloader.dataset)
 
 

@@ -63,6 +63,22 @@ def test_the_metrics_are_those_of_the_model(tmp_path: Path, monkeypatch: Any) ->
     assert plain.test() == pytest.approx(ours)
 
 
+def test_weights_that_are_averaged_in_training_are_not_looked_for(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """mmengine's EMAHook copies the model, and a session of a runtime cannot be copied."""
+
+    class Session(TorchDetector):
+        def __deepcopy__(self, memo: dict) -> None:
+            raise TypeError('cannot pickle a session')
+
+    monkeypatch.setattr(evaluation, 'RuntimeDetector', Session)
+    config = shapes_config(tmp_path)
+    config.custom_hooks = [dict(type='EMAHook'), dict(type='mmengine.EMAHook')]
+    use_exported(config, 'a.onnx')
+    assert 'coco/bbox_mAP' in DetectionRunner.from_cfg(config).test()
+
+
 def test_the_pipeline_leaves_resizing_to_the_file() -> None:
     step = dict(type='mmdetr.Resize', scale=(8, 9))
     inner = dict(type='A', pipeline=[dict(type='LoadImageFromFile'), step])
