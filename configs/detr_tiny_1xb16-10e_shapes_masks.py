@@ -2,8 +2,8 @@
 # front of ground and sky, all from scratch and together, nothing to download.
 #   python tools/train.py configs/detr_tiny_1xb16-10e_shapes_masks.py
 # Cost: 14 minutes of two quiet cores with AVX2, by 80 seconds an epoch.
-# Result: bbox_mAP 0.749, segm_mAP 0.813, PQ 0.879 (things 0.823, stuff 0.964). With num_images=2600 it
-# takes 9 minutes and ends at 0.446, 0.499 and 0.685.
+# Result: bbox_mAP 0.749, segm_mAP 0.813, PQ 0.879 (things 0.823, stuff 0.964). With num_images=2600
+# it takes 9 minutes and ends at 0.446, 0.499 and 0.685.
 _base_ = [
     '_base_/models/detr_r50.py',
     '_base_/datasets/shapes_panoptic.py',
