@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from _common import ROOT, time_in_turns
 from _losses import data_samples, objects, without_dropout
-from _models import keep_activations_small
+from _models import exact_convolutions, keep_activations_small
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.model import MMDistributedDataParallel
@@ -161,7 +161,7 @@ class ModelCheck:
             broadcast_buffers=False,
         )
         # With random weights a rounding decides which proposals become queries.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with exact_convolutions():
             bare, found = (self._loss_and_gradient_norm(each) for each in (self.model, wrapped))
         check_close('gradients in DDP', found[1], bare[1], GRADIENT_TOLERANCE)
         return check_close('loss in DDP', found[0], bare[0], LOSS_TOLERANCE)

@@ -157,8 +157,8 @@ def authors(path: str, train: bool = False) -> nn.Module:
 
 
 def exact_convolutions() -> Any:
-    """Context in which a GPU convolves float32 without TF32, which it takes otherwise."""
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    """Context in which a GPU convolves in whole float32, not TF32, and alike in each call."""
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def images(

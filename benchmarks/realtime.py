@@ -15,7 +15,6 @@ are CPU seconds of one thread, or seconds on a GPU.
 """
 
 import copy
-import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -109,19 +108,20 @@ def difference(ours: Any, theirs: Any) -> float:
     return max((first - second).abs().max().item() for first, second in pairs)
 
 
-def set_difference(ours: tuple[Any, Any], theirs: tuple[Any, Any]) -> float:
-    """Largest difference of logits and boxes of the same queries, but for one query in a hundred.
+def difference_as_sets(ours: Any, theirs: dict[str, Any]) -> float:
+    """Largest difference of logits and boxes of the last layer to those of the authors' model.
 
-    With random weights many proposals are nearly equal: a rounding lets them change places, and
-    lets another be the last that becomes a query.
+    With random weights many proposals are nearly equal, and a rounding lets them change places.
     """
-    import torch
-    from scipy.optimize import linear_sum_assignment
+    from mmdetr.deploy.comparison import TOLERANCES, compare_predictions
 
-    own, other = (torch.cat(each, dim=-1)[0].double().cpu() for each in (ours, theirs))
-    distances = torch.cdist(own, other, p=float('inf'))
-    found = distances[linear_sum_assignment(distances.numpy())].sort().values
-    return found[: math.ceil(0.99 * len(found))].max().item()
+    found = dict(logits=ours.logits[-1].cpu().numpy(), bboxes=ours.bboxes[-1].cpu().numpy())
+    expected = {
+        name: theirs[key].cpu().numpy()
+        for name, key in (('logits', 'pred_logits'), ('bboxes', 'pred_boxes'))
+    }
+    parts = compare_predictions(expected, found, (1,), TOLERANCES['float32'])
+    return max(part.largest for part in parts)
 
 
 def main() -> None:
@@ -177,8 +177,7 @@ def main() -> None:
         authors, criterion = authors.to(args.device), criterion.to(args.device)
         with torch.no_grad(), exact_convolutions():
             found, own = call(authors.eval(), image), ours(image)
-        theirs_found = found['pred_logits'], found['pred_boxes']
-        differences['authors'] = set_difference((own.logits[-1], own.bboxes[-1]), theirs_found)
+        differences['authors'] = difference_as_sets(own, found)
         print(f'to the authors: {differences["authors"]:.1e}')
         targets = [dict(labels=each['class_labels'], boxes=each['boxes']) for each in their_samples]
 

@@ -5,7 +5,7 @@
 
 Losses, gradients, clipping and AdamW; the same parameters are frozen. Each peer has a process of
 its own and they run in turns. Before timing, the losses without dropout are compared. On a GPU
-there is ours in mixed precision (bfloat16) besides, and nothing to keep of the memory.
+a step in mixed precision (bfloat16) takes the place of "memory kept".
 """
 
 import argparse
@@ -43,8 +43,9 @@ def main() -> None:
     from _peers import Peer, check_agreement
 
     height, width = args.size
-    common = dict(batch=args.batch, height=height, width=width, count=args.objects)
-    common['device'] = args.device
+    common = dict(
+        batch=args.batch, height=height, width=width, count=args.objects, device=args.device
+    )
     forms = FORMS if args.device == 'cpu' else GPU_FORMS
     with random_weights() as paths:
         peers = start_others(train, common, paths, args.authors)

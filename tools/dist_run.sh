@@ -9,7 +9,7 @@ python=${PYTHON:-python}
 # torchrun would give each process one thread, which wastes a CPU machine.
 threads=$(($(getconf _NPROCESSORS_ONLN) / processes))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
-export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS} # or mmengine sets and says it
+export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS} # mmengine warns where it is not set
 if [[ ${NNODES:-1} -eq 1 && -z ${PORT:-} ]]; then
     where=(--standalone)
 else

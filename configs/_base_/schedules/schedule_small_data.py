@@ -2,7 +2,7 @@
 # down to 2 %; averaged weights. A child with other epochs sets the last two entries as well.
 # The small RT-DETRv2 learns faster with this learning rate than with half of it: on 150 generated
 # pictures of 160 x 208 pixels, 12 epochs, bbox_mAP 0.892 instead of 0.831, one seed; on blood cells
-# (docs/own_data.md) bbox_mAP_50 0.824 instead of 0.797 after 8 epochs, three seeds.
+# bbox_mAP_50 0.824 instead of 0.797 after 8 epochs, three seeds each.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

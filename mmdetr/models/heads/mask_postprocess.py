@@ -36,7 +36,7 @@ def encode_masks(logits: Tensor, frame: Frame) -> list[dict[str, Any]]:
         input, then nearest pixel. No mask is scored, sorted or removed.
     """
     sampler = MaskSampler(logits.shape[-2:], frame, centred=False, device=logits.device)
-    masks = _gpu_masks if logits.is_cuda else _cpu_masks
+    masks = _cpu_masks if logits.device.type == 'cpu' else _gpu_masks
     return [coco_mask.encode(mask.T) for mask in masks(logits.float(), sampler)]
 
 
@@ -47,7 +47,7 @@ def _cpu_masks(logits: Tensor, sampler: MaskSampler) -> Iterator[np.ndarray]:
 
 
 def _gpu_masks(logits: Tensor, sampler: MaskSampler) -> Iterator[np.ndarray]:
-    """As :func:`_cpu_masks`: whole masks, many at once, for a GPU waits whenever it is asked."""
+    """As :func:`_cpu_masks`, but whole masks and many at once: a GPU waits for each transfer."""
     for chunk in logits.split(_GPU_MASKS):
         yield from (sampler.logits(chunk) > 0).to(torch.uint8).cpu().numpy()
 
