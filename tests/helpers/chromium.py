@@ -62,6 +62,18 @@ class Page:
             assert time.monotonic() < end, f'never true: {condition}; the page says {state}'
             time.sleep(0.05)
 
+    def take_problem(self, part: str) -> None:
+        """Wait until a problem with these words was logged, and forget it.
+
+        Chromium logs a failed request at some time after the page has its answer.
+        """
+        end = time.monotonic() + self._timeout
+        while not (found := [each for each in self.problems if part in each]):
+            assert time.monotonic() < end, f'never logged: {part}; logged is {self.problems}'
+            self.run('0')
+            time.sleep(0.05)
+        self.problems.remove(found[0])
+
     def open(self, url: str, width: int, height: int, mobile: bool = False) -> None:
         """Open an address in a window of that size."""
         metrics = dict(width=width, height=height, deviceScaleFactor=1, mobile=mobile)

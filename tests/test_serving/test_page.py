@@ -92,7 +92,6 @@ def image(tmp_path_factory: Any) -> Path:
 
 def open_with(page: Page, url: str, image: Path, width: int = 1100, height: int = 800) -> None:
     page.open(url, width, height, mobile=width < 500)
-    page.problems.clear()
     enter_token(page)
     page.wait('state.model')
     page.choose_file('#file', image)
@@ -101,6 +100,7 @@ def open_with(page: Page, url: str, image: Path, width: int = 1100, height: int 
 
 def enter_token(page: Page) -> None:
     page.wait('!document.querySelector("#access").hidden')
+    page.take_problem('401')
     page.run(
         'document.querySelector("#token").value = "geheim";'
         'document.querySelector("#token").dispatchEvent(new Event("change"))'
@@ -279,12 +279,14 @@ def test_problems_are_said(chromium: Page, url: str, tmp_path: Path) -> None:
     (tmp_path / 'large.png').write_bytes(encode(np.zeros((400, 400, 3), np.uint8)))
     page.choose_file('#file', tmp_path / 'large.png')
     page.wait(f'{said}?.startsWith("400 x 400")')
+    for status in ('415', '413'):
+        page.take_problem(status)
+    assert not page.problems
 
 
 def test_docs_page_tells_all_addresses(chromium: Page, url: str) -> None:
     page = chromium
     page.open(f'{url}docs', 1100, 800)
-    page.problems.clear()
     page.wait('document.querySelectorAll("h2").length > 8')
     text = page.run('document.body.innerText')
     for each in ('POST /predict', 'POST /attention', 'GET /metrics', 'score_thr', 'Retry-After'):
