@@ -99,6 +99,20 @@ def test_hook_returns_it_when_it_is_two_fifths_of_a_step(monkeypatch: pytest.Mon
         assert bool(returned) == returns, (iteration, held)
 
 
+@pytest.mark.parametrize('has_gpu', [False, True])
+def test_hook_keeps_memory_in_a_training_on_a_cpu_and_returns_it_at_the_end(
+    has_gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: has_gpu)
+    monkeypatch.setattr(malloc_trim_hook, 'disable_trimming', lambda: done.append('keep'))
+    monkeypatch.setattr(malloc_trim_hook, 'trim_memory', lambda: done.append('return'))
+    hook = MallocTrimHook()
+    hook.before_train(SimpleNamespace())
+    hook.after_train(SimpleNamespace())
+    assert done == ([] if has_gpu else ['keep', 'return'])
+
+
 @pytest.mark.parametrize('setting', [None, '33554432'])
 def test_kept_memory_is_not_cleared_again(setting: str | None) -> None:
     environment = {} if setting is None else {'MALLOC_MMAP_THRESHOLD_': setting}
