@@ -56,6 +56,8 @@ def convert(source: CheckpointFile, path: str | os.PathLike, fmt: str) -> list[P
             raise CheckpointError(f'{path}: a {fmt} checkpoint is named *{" or *".join(suffixes)}')
         names, state_dict = _refit_class_rows(source, layout)
         weights = layout.from_ours(state_dict)
+        if layout.architecture is not None:
+            layout.architecture.check_written(source, weights)
         config = layout.config(source, names) if layout.config else None
     except ValueError as error:
         raise CheckpointError(f'{source.filename}: {error}') from error

@@ -43,6 +43,8 @@ class Architecture:
         variant: Read the variant off a state dict under our names.
         traits: What a file tells beside names and shapes: heading -> text.
         check: Add to the report what names and shapes do not show of a file and a model.
+        check_written: Refuse, by ValueError, weights to be written that belong to another model
+            than the file says.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Architecture:
     variant: Callable[[Mapping[str, Tensor]], Variant | None] = _nothing
     traits: Callable[['CheckpointFile'], dict[str, str]] = lambda file: {}
     check: Callable[['CheckpointFile', nn.Module, 'LoadReport'], None] = _nothing
+    check_written: Callable[['CheckpointFile', StateDict], None] = _nothing
 
 
 class Converted(NamedTuple):

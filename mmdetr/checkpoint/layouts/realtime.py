@@ -5,6 +5,7 @@ import re
 import torch
 
 from .layout import OWN_FORMAT, Architecture, Layout, StateDict, register_layout
+from .realtime_constants import check_constants, check_written_constants
 from .realtime_variant import guess_variant
 
 _TRANSFORMER = 'bbox_head.transformer'
@@ -157,6 +158,8 @@ def _architecture(name: str) -> Architecture:
         has_no_object_row=False,
         label_rows=(_LABELS,),
         variant=guess_variant,
+        check=check_constants,
+        check_written=check_written_constants,
     )
 
 

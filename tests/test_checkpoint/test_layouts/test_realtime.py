@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from mmdetr.checkpoint import from_mmdetr, load_checkpoint, read_checkpoint
+from mmdetr.checkpoint import (
+    CheckpointError,
+    convert,
+    from_mmdetr,
+    load_checkpoint,
+    read_checkpoint,
+)
+from mmdetr.checkpoint.layouts import find_layout
+from mmdetr.checkpoint.loading import load_into
 from mmdetr.registry import MODELS
 from tests.helpers.realtime_cases import build_model, dfine_config, our_name, rtdetr_config
 from tests.helpers.successor_cases import authors_state_dict, read_case
@@ -71,6 +79,55 @@ def test_there_and_back(case):
             torch.testing.assert_close(theirs[key], torch.full((12,), number))
 
 
+@pytest.mark.parametrize('case', ['dfine'], indirect=True)
+def test_other_bins_and_points_are_said(case, tmp_path):
+    _, meta, _, weights = case
+    states = dict(weights)
+    states['decoder.reg_scale'] = torch.tensor([4])
+    shares = torch.tensor([1 / 6] * 12)
+    states['decoder.decoder.layers.0.cross_attn.num_points_scale'] = shares
+    torch.save(dict(model=states), tmp_path / 'file.pth')
+    file = read_checkpoint(tmp_path / 'file.pth')
+    reports = []
+    note = lambda _, report: reports.append(report)  # noqa: E731
+    load_into(MODELS.build(config(meta)), file, check=note)
+    model = config(meta, reg_scale=8.0)
+    model['bbox_head']['transformer']['num_points'] = [4, 8]
+    load_into(MODELS.build(model), file, check=note)
+    assert not reports[0].warnings
+    assert reports[1].warnings == [
+        'the file was trained with reg_scale 4, the model has 8: set bbox_head.reg_scale as in the '
+        'file',
+        'the file shares its points among the maps in another way than num_points (4, 8) of the '
+        'model: set bbox_head.transformer.num_points as in the file',
+    ]
+
+
+@pytest.mark.parametrize('fmt', ['peterande', 'huggingface'])
+@pytest.mark.parametrize(
+    ('head', 'said'),
+    [
+        (dict(), None),
+        (dict(reg_scale=8.0), 'would state reg_scale 4, but the model has 8'),
+        (dict(transformer=dict(num_points=[4, 8])), r'num_points \[4, 8\]'),
+    ],
+)
+@pytest.mark.parametrize('case', ['dfine'], indirect=True)
+def test_bins_and_points_that_would_be_lost_are_refused(case, fmt, head, said, tmp_path):
+    weights = find_layout(case[3]).to_ours(case[3]).state_dict
+    model = dict(bbox_head=dict(head))
+    meta = dict(mmdetr_version='1', cfg=f'model = {model}')
+    torch.save(dict(meta=meta, state_dict=weights), tmp_path / 'ours.pth')
+    source = read_checkpoint(tmp_path / 'ours.pth')
+    path = tmp_path / ('file.pth' if fmt == 'peterande' else 'model.safetensors')
+    if said is None:
+        assert convert(source, path, fmt)[0] == path
+        return
+    with pytest.raises(CheckpointError, match=said):
+        convert(source, path, fmt)
+    assert not path.exists()
+
+
 def test_other_classes_are_fitted_by_name(case, tmp_path):
     _, meta, _, weights = case
     torch.save(dict(model=weights), tmp_path / 'file.pth')
@@ -99,8 +156,6 @@ def test_the_first_version_counts(case):
         for i, part in enumerate(('conv', 'norm')):
             old, new = f'encoder.input_proj.{level}.{part}.', f'encoder.input_proj.{level}.{i}.'
             first = {key.replace(old, new): value for key, value in first.items()}
-    from mmdetr.checkpoint.layouts import find_layout
-
     converted, unknown = find_layout(first).to_ours(first)
     assert not unknown
     expected = find_layout(weights).to_ours(weights).state_dict
