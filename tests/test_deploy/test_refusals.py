@@ -31,6 +31,8 @@ def test_free_sides_and_those_that_the_pipeline_fixes() -> None:
     assert described(short, dynamic=True).size is None
     learned = described(build(LEARNED, **R18))
     assert learned.sides == [64, 50 * 32]
+    four_maps = described(build('deformable_detr_r50_16xb2-50e_coco.py', **R18))
+    assert four_maps.sides == [2 * 64, None]  # two pixels of the map of stride 64
 
 
 @pytest.mark.parametrize(
