@@ -135,7 +135,7 @@ def print_report(report: ExportReport) -> None:
         print(f'  {what}: differ by {largest:.2g} at most from torch')
     if report.accuracy is not None:
         before, after = report.accuracy
-        print(f'  bbox AP: {before:.3f} in float32, {after:.3f} in int8')
+        print(f'  bbox AP: {before:.3f} in float32, {after:.3f} in {metadata.dtype}')
     print(f'  {report.seconds:.0f} s')
 
 

@@ -46,8 +46,8 @@ class EdgeBins:
 
     def bboxes(self, corners: Tensor, first: Tensor) -> Tensor:
         """Logits [..., 4 (R + 1)], edges l, t, r, b, and first boxes cxcywh [..., 4] -> cxcywh."""
-        probabilities = corners.unflatten(-1, (4, -1)).softmax(-1)
-        distances = 0.5 * self.scale + probabilities @ self.steps(corners.device).to(corners.dtype)
+        probabilities = corners.to(first.dtype).unflatten(-1, (4, -1)).softmax(-1)
+        distances = 0.5 * self.scale + probabilities @ self.steps(first.device).to(first.dtype)
         centre, size = first.split(2, dim=-1)
         unit = size / self.scale
         corners_xyxy = torch.cat(

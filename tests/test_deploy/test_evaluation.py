@@ -118,6 +118,38 @@ def test_int8_is_kept_where_it_loses_less_than_a_point(
     assert operators == list(quantization.ATTEMPTS[: len(scores) - 1])
 
 
+@pytest.mark.parametrize(
+    ('config', 'scores', 'message'),
+    [
+        ('deformable_detr_tiny_1xb32-12e_shapes.py', (), None),
+        ('dino_tiny_1xb32-12e_shapes.py', (0.5, 0.491), None),
+        ('dfine_tiny_1xb32-12e_shapes.py', (0.5, 0.49), 'falls from 0.500 to 0.490'),
+    ],
+)
+def test_float16_of_models_that_choose_proposals_is_kept_by_its_score(
+    tmp_path: Path, monkeypatch: Any, config: str, scores: tuple, message: str | None
+) -> None:
+    """Rounding chooses others of nearly equal score, so single queries tell nothing."""
+    left, compared = list(scores), []
+    monkeypatch.setattr(export, 'trace', lambda network, described: described.dtype)
+    monkeypatch.setattr(export, 'write', lambda program, file, *_: Path(file).write_text(program))
+    monkeypatch.setattr(export, 'RuntimeDetector', lambda file: Path(file).read_text())
+    monkeypatch.setattr(export, 'verify', lambda _, file: compared.append(file) or [])
+    monkeypatch.setattr(export, 'average_precision', lambda *_: left.pop(0))
+    file = tmp_path / 'a.pt2'
+    arguments = dict(format='torch-export', dtype='float16')
+    if message is None:
+        report = export.export_detector(build(config), file, **arguments)
+        assert report.accuracy == (scores or None)
+        assert file.read_text() == report.metadata.dtype == 'float16'
+    else:
+        with pytest.raises(ExportError, match=message):
+            export.export_detector(build(config), file, **arguments)
+        assert not file.exists()
+    assert compared == ['float32' if scores else 'float16']
+    assert not left
+
+
 def test_images_to_calibrate_on_are_those_of_the_training() -> None:
     config = Config.fromfile(CONFIGS / 'detr_tiny_1xb32-12e_shapes.py')
     images = list(quantization.training_images(config))

@@ -74,6 +74,11 @@ class DeformableDETRHead(DETRHead):
                 self.num_classes, self.embed_dims, self.query_source.has_indicator
             )
 
+    @property
+    def chooses_proposals(self) -> bool:
+        """Where the query source needs them (two-stage, DINO)."""
+        return self.proposals is not None
+
     def build_queries(self, num_queries: int) -> None:
         """Build what makes the queries, and the proposals if it needs them."""
         sizes = dict(num_queries=num_queries, embed_dims=self.embed_dims)

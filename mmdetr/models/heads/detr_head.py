@@ -95,6 +95,11 @@ class DETRHead(BaseModule):
         """Whether the last of ``class_rows`` is no class but no-object."""
         return self.class_activation.has_no_object
 
+    @property
+    def chooses_proposals(self) -> bool:
+        """Whether queries are the best proposals of the encoder: rounding may choose others."""
+        return False
+
     def build_queries(self, num_queries: int) -> None:
         """Build what the object queries are made of."""
         self.query_embedding = nn.Embedding(num_queries, self.embed_dims)

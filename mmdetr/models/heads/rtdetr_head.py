@@ -95,6 +95,11 @@ class RTDETRHead(DETRHead):
 
     resizable_rows = ()
 
+    @property
+    def chooses_proposals(self) -> bool:
+        """Always."""
+        return True
+
     def build_queries(self, num_queries: int) -> None:
         """Nothing of the queries is learned: the encoder proposes them."""
         self.num_queries = num_queries

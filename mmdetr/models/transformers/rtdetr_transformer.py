@@ -177,7 +177,7 @@ class RTDETRDecoder(nn.Module):
                 memory.pixels,
                 memory.shapes,
                 bboxes,
-                self.query_positions(bboxes),
+                self.query_positions(bboxes.to(x.dtype)),
                 queries.self_attn_mask,
                 enabled=self.with_cp,
             )
