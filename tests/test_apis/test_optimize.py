@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 
 from mmdetr.apis import inference_detector, init_detector, optimize_for_inference
+from tests.helpers.exported import build
 from tests.test_apis.test_inference import CONFIG
 
 
@@ -93,3 +94,16 @@ def test_compiled_for_any_size(dtype):
         atol = 1e-4 if dtype == 'float32' else 0.05
         torch.testing.assert_close(found.logits, wanted.logits, atol=atol, rtol=0)
     assert compilations['unique_graphs'] <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['deformable_detr', 'dino', 'rtdetrv2', 'dfine'])
+def test_successors_compiled_for_other_sizes(name):
+    model = build(f'{name}_tiny_1xb32-12e_shapes.py')
+    expected = optimize_for_inference(copy.deepcopy(model))
+    optimize_for_inference(model, compile=True)
+    for size in ((96, 128), (128, 96), (64, 64)):
+        image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        found, wanted = (inference_detector(each, image) for each in (model, expected))
+        torch.testing.assert_close(found.pred_instances.scores, wanted.pred_instances.scores)
+        torch.testing.assert_close(found.pred_instances.bboxes, wanted.pred_instances.bboxes)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmdetr.models.layers.deformable_attention import DeformableSampling
+from mmdetr.utils.compiling import is_exporting
 
 # Queries that are computed at once: their indices and weights then fit into a cache.
 _PIECE = 1024
@@ -47,7 +48,7 @@ class FastDeformableSampling(DeformableSampling):
         trains = torch.is_grad_enabled() and any(
             each.requires_grad for each in (value, locations, weights)
         )
-        if value.device.type != 'cpu' or _is_exporting() or (few and trains):
+        if value.device.type != 'cpu' or is_exporting() or (few and trains):
             return super().forward(value, shapes, locations, weights)
         dtype = torch.promote_types(value.dtype, torch.float32)
         inputs = value.to(dtype), locations.to(dtype), weights.to(dtype)
@@ -59,12 +60,6 @@ class FastDeformableSampling(DeformableSampling):
         else:
             attended = _Sampling.apply(*inputs, layout)
         return attended.to(value.dtype)
-
-
-def _is_exporting() -> bool:
-    # torch 2.6 has no torch.compiler.is_exporting.
-    is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
-    return torch.onnx.is_in_onnx_export() or is_exporting() or torch.jit.is_tracing()
 
 
 class _Layout(NamedTuple):

@@ -13,6 +13,7 @@ from mmdetr.models.transformers.encoder_decoder import xavier_init
 from mmdetr.models.transformers.records import Memory
 from mmdetr.registry import MODELS
 from mmdetr.structures import ClassActivation, SetPrediction
+from mmdetr.utils.compiling import at_most
 
 # Side of a proposal of the first level, in parts of the image; twice that on each next one.
 _SIDE = 0.05
@@ -89,7 +90,8 @@ class EncoderProposals(nn.Module):
         tokens = self.norm(self.projection(memory.tokens.masked_fill(~valid, 0.0)))
         logits = self.cls_branch(tokens)
         scores = logits[..., 0] if self.class_agnostic else logits.amax(-1)
-        chosen = scores.topk(min(self.num_queries, scores.shape[1]), dim=1).indices[..., None]
+        count = at_most(self.num_queries, scores.shape[1])
+        chosen = scores.topk(count, dim=1).indices[..., None]
 
         def choose(x: Tensor) -> Tensor:
             return x.gather(1, chosen.expand(-1, -1, x.shape[-1]))

@@ -17,6 +17,7 @@ from mmdetr.models.transformers import Queries, Refine, TransformerOutput
 from mmdetr.models.transformers.rtdetr_transformer import Memory
 from mmdetr.registry import MODELS
 from mmdetr.structures import QueryPrediction, SetPrediction, SetTarget
+from mmdetr.utils.compiling import at_most
 
 from .detr_head import DETRHead
 
@@ -196,7 +197,7 @@ class RTDETRHead(DETRHead):
         valid = ((anchors > _MARGIN) & (anchors < 1 - _MARGIN)).all(-1, keepdim=True)
         candidates = self.enc_output(memory.pixels * valid.to(memory.pixels.dtype))
         logits = self.enc_cls_branch(candidates)
-        count = min(self.num_queries, logits.shape[1])
+        count = at_most(self.num_queries, logits.shape[1])
         index = logits.amax(-1).topk(count).indices[..., None]
         content = candidates.gather(1, index.expand(-1, -1, candidates.shape[-1]))
         starts = torch.where(valid, anchors.logit(), torch.inf)[index[..., 0]]
