@@ -31,6 +31,7 @@ OTHERS = """## Other pages
 
 - [ablation_grid.md](results/ablation_grid.md): the paper's ablations on the demo
 - [soak.md](results/soak.md): memory over half an hour of training
+- [deploy.md](results/deploy.md): DETR-R50, ours and the authors', in ONNX Runtime and OpenVINO
 - [serving.md](results/serving.md): the HTTP service beside single inference; hostile uploads
 - [evaluation_batch_size.md](results/evaluation_batch_size.md): AP tested with and without padding
 - [hook_cost.md](results/hook_cost.md): what the watch and the guard cost of a step
