@@ -49,6 +49,7 @@ HELD = {
     r'dataset check \S+': 'tests/test_tools/test_dataset_check.py::test_good_data',
     r'dataset browse \S+': 'tests/test_engine/test_fed_samples.py::test_the_tool',
     r'train (configs/my_data.py|CONFIG)': 'tests/test_tools/test_tools.py::test_train_resume',
+    r'train work_dirs/photos/\S+ .*': 'tests/test_end_to_end/test_tools_chain.py::test_two_proc',
     r'train detr_tiny\S+': 'tests/test_wheel.py::test_trains_a_child_of_a_packaged_config',
     r'train \S*toy_shapes.py( --resume)?': 'tests/test_end_to_end/test_extending.py::test_resumed',
     r'test \S*toy_shapes.py .*': 'tests/test_end_to_end/test_extending.py::test_is_tested',
