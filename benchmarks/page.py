@@ -169,7 +169,9 @@ def successors() -> Iterator[str]:
     yield (
         "CPU seconds of one thread, against transformers or the authors' models, these with their "
         'PyTorch form of deformable attention. Training is forward and backward without matching, '
-        'losses and denoising queries. The difference is the largest of logits and boxes.\n'
+        'losses and denoising queries. The difference is the largest of logits and boxes, of '
+        "queries as sets. DINO's take their content by the rank of the proposal, and with random "
+        'weights nearly equal proposals change ranks; tests compare the two with distinct ones.\n'
     )
     for result in load('successors'):
         height, width = result['size']

@@ -29,6 +29,8 @@ def main() -> None:
     import _successor_models as models
     import torch
 
+    from mmdetr.deploy.comparison import TOLERANCES, compare_predictions
+
     known = models.BY_TRANSFORMERS if args.authors is None else models.BY_AUTHORS
     if args.model not in known:
         options.error(f'with{"out" if args.authors is None else ""} --authors: {", ".join(known)}')
@@ -48,9 +50,13 @@ def main() -> None:
 
     with torch.no_grad():
         found = [call(image) for _, call in parties.values()]
-    difference = max(
-        (own[-1] - other[-1]).abs().max().item() for own, other in zip(*found, strict=True)
-    )
+    # As sets: proposals of nearly equal score may change places.
+    theirs_and_ours = [
+        dict(zip(('logits', 'bboxes'), (part[-1].numpy() for part in each), strict=True))
+        for each in found
+    ]
+    parts = compare_predictions(*theirs_and_ours, tuple(image.shape), TOLERANCES['float32'])
+    difference = max(part.largest for part in parts)
     print(f'largest difference of logits and boxes: {difference:.1e}')
 
     def infer(model: Any, call: Any) -> Callable[[], Any]:
