@@ -157,8 +157,8 @@ def _score_half(
 ) -> Accuracy:
     """Score float16 of a model that chooses proposals.
 
-    Rounding decides between proposals of nearly equal score, and the others attend to those that
-    were chosen: no single query says whether the file is right.
+    Rounding decides between proposals of nearly equal score, and every query attends to those that
+    were chosen. So no single query says whether the file is right.
 
     Raises:
         ExportError: It loses a point of AP.
